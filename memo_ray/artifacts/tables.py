@@ -1,0 +1,45 @@
+"""Row dataclasses to Arrow tables and Parquet files and back; the schema comes from the dataclass alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Row = TypeVar("Row")
+
+ARROW_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    list[str]: pa.list_(pa.string()),
+}
+
+
+def schema_of(kind: type) -> pa.Schema:
+    """The Arrow schema of a row dataclass, columns in field order."""
+    hints = get_type_hints(kind)
+    return pa.schema([pa.field(field.name, ARROW_TYPES[hints[field.name]], nullable=False) for field in fields(kind)])
+
+
+def to_table(rows: Iterable[Any], kind: type) -> pa.Table:
+    """`rows` of dataclass `kind` as one Arrow table with exactly its columns."""
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=schema_of(kind))
+
+
+def write_rows(path: Path, rows: Iterable[Any], kind: type) -> int:
+    """Write `rows` to one Parquet file; returns how many."""
+    table = to_table(rows, kind)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, compression="zstd")
+    return table.num_rows
+
+
+def read_rows(path: Path, kind: type[Row]) -> list[Row]:
+    """Every row of a Parquet file, as `kind`."""
+    return [kind(**row) for row in pq.read_table(path, schema=schema_of(kind)).to_pylist()]

@@ -1,0 +1,54 @@
+"""What documents a corpus holds, how they are cut, and which chunks belong together."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from memo_ray.config.base import Settings
+
+
+class WholeDocument(Settings):
+    """One chunk a document, as the paper does for MuSiQue and BrowseComp-Plus (Appendix D)."""
+
+    kind: Literal["document"]
+
+
+class SlidingWindow(Settings):
+    """Windows of words with overlap (paper, Appendix D). A shorter document is one chunk."""
+
+    kind: Literal["window"]
+    words: int = Field(default=6400, ge=20)
+    overlap: int = Field(default=640, ge=0)
+
+    @model_validator(mode="after")
+    def overlap_is_shorter(self) -> Self:
+        if self.overlap >= self.words:
+            raise ValueError(f"overlap ({self.overlap}) must be smaller than words ({self.words})")
+        return self
+
+
+class CorpusConfig(Settings):
+    """One corpus: its own synthesis, its own memory. A run with several merges the memories."""
+
+    name: str = Field(default="corpus", pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
+    paths: tuple[str, ...] = Field(min_length=1)
+    """Files, folders and globs of .txt, .md, .jsonl, .parquet (with the extra `documents`: .pdf, .html, .docx)."""
+    questions: str | None = None
+    """JSON Lines of questions with answers (`question`, `answers`, `hops`, `document_ids`), for evaluation only."""
+    text_column: str = "text"
+    id_column: str | None = None
+    """Column of .jsonl and .parquet with a unique name for each document; none: the file and row number."""
+    title_column: str | None = None
+    label_column: str | None = None
+    """Column whose value puts documents into one group when `groups` is `label`."""
+    chunking: Annotated[WholeDocument | SlidingWindow, Field(discriminator="kind")] = SlidingWindow(kind="window")
+    groups: Literal["document", "label", "all"] = "document"
+    """Over which chunks Step 5 looks for connections: of one document, of one label, or all of them."""
+    max_reject_share: float = Field(default=0.01, ge=0, le=1)
+    """Above this share of unreadable documents the stage fails; one is always allowed if others remain."""
+
+    @model_validator(mode="after")
+    def label_has_a_column(self) -> Self:
+        if self.groups == "label" and not self.label_column:
+            raise ValueError("groups: label needs label_column, the column that holds the label")
+        return self

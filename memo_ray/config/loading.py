@@ -1,0 +1,112 @@
+"""Reads run.yaml and `--set key=value` into a RunConfig; every mistake becomes one line with key and remedy."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from memo_ray.config.run import RunConfig
+from memo_ray.errors import ConfigError
+
+
+def load_run(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
+    """The run described by the YAML file at `path`, with `overrides` (dotted `key=value`) applied last.
+
+    Raises ConfigError with one line a mistake.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; `memo init DOCS` writes one") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder; give the run's YAML file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: is not valid YAML ({getattr(error, 'problem', None) or error})") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: must be a mapping of keys such as `name:` and `corpora:`")
+    for override in overrides:
+        set_key(data, override)
+    return validate(data, str(path))
+
+
+def validate(data: dict[str, Any], where: str) -> RunConfig:
+    """`data` as a RunConfig. JSON mode keeps validation strict while YAML lists become tuples."""
+    try:
+        return RunConfig.model_validate_json(json.dumps(data))
+    except TypeError:
+        raise ConfigError(f"{where}: holds a value that is not text, a number, a list or a mapping; quote it") from None
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        # A list with a bad item is also reported as too short; only the item's own mistake helps.
+        found = [item for item in found if item["type"] != "too_short" or item["input"] in ([], {})]
+        lines = [explain(item, where) for item in found]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
+
+
+def set_key(data: dict[str, Any], override: str) -> None:
+    """Apply `a.b.0.c=value` to `data` in place; the value is read as YAML."""
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise ConfigError(f"--set {override}: write it as key=value, for example training.epochs=2")
+    *parents, last = dotted.split(".")
+    place: Any = data
+    try:
+        value = yaml.safe_load(text)
+        for key in parents:
+            place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
+        if isinstance(place, list):
+            place[int(last)] = value
+        else:
+            place[last] = value
+    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError):
+        raise ConfigError(f"--set {override}: there is no such key in the file") from None
+
+
+def explain(item: Any, where: str) -> str:
+    """One line for one pydantic error: the file, the key, what is wrong, and the nearest known key if any."""
+    tags = {"vllm", "openai", "document", "window", *("linear", "task_arithmetic", "slerp", "ties", "dare_linear", "dare_ties")}
+    loc = [str(part) for part in item["loc"]]
+    key = ".".join(part for n, part in enumerate(loc) if not (n and part in tags and n < len(loc) - 1)) or "(top level)"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        known = known_keys(item["loc"][:-1])
+        near = difflib.get_close_matches(loc[-1], known, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(known))}"
+        message = f"unknown key; {remedy}"
+    elif item["type"] == "missing":
+        message = "is required"
+    elif not isinstance(item.get("input"), (dict, list)):
+        message = f"{message}, got {json.dumps(item.get('input'))}"
+    return f"{where}: {key}: {message}"
+
+
+def known_keys(loc: tuple[Any, ...]) -> list[str]:
+    """The field names of the settings class that stands at `loc` in a RunConfig."""
+    kinds: list[Any] = [RunConfig]
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        below = [kind.model_fields[part].annotation for kind in kinds if part in kind.model_fields]
+        kinds = [kind for annotation in below for kind in settings_in(annotation)] or kinds
+    return sorted({name for kind in kinds for name in kind.model_fields})
+
+
+def settings_in(annotation: Any) -> list[type[BaseModel]]:
+    """Every settings class that `annotation` mentions, through unions, tuples and Annotated."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [kind for argument in getattr(annotation, "__args__", ()) for kind in settings_in(argument)]

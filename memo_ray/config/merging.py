@@ -1,0 +1,68 @@
+"""Which merges of the corpora's memories are tried."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from memo_ray.config.base import Settings
+
+Density = Annotated[float, Field(gt=0, le=1)]
+
+
+class Linear(Settings):
+    """Weighted sum of task vectors with weight 1/K (paper, Appendix H)."""
+
+    method: Literal["linear"]
+
+
+class TaskArithmetic(Settings):
+    """Sum of task vectors, each with weight `scale`."""
+
+    method: Literal["task_arithmetic"]
+    scale: float = Field(default=1.0, gt=0)
+
+
+class Slerp(Settings):
+    """Spherical interpolation of exactly two task vectors: `t` 0 is the first, 1 the second."""
+
+    method: Literal["slerp"]
+    t: float = Field(ge=0, le=1)
+
+
+class Ties(Settings):
+    """Trim each task vector to its `density` largest entries, elect signs, average what agrees."""
+
+    method: Literal["ties"]
+    density: Density
+
+
+class DareLinear(Settings):
+    """Keep a random `density` of each task vector's entries, rescaled by 1/density, then average."""
+
+    method: Literal["dare_linear"]
+    density: Density
+    seed: int = 0
+
+
+class DareTies(Settings):
+    """DARE's random sparsification, then TIES' sign election."""
+
+    method: Literal["dare_ties"]
+    density: Density
+    seed: int = 0
+
+
+MergeRecipe = Annotated[
+    Linear | TaskArithmetic | Slerp | Ties | DareLinear | DareTies, Field(discriminator="method")
+]
+
+
+class MergingConfig(Settings):
+    """The sweep over merges; only for a run of two or more corpora."""
+
+    recipes: tuple[MergeRecipe, ...] | Literal["paper"] = "paper"
+    """A list of merges, or `paper`: the 14 configurations of Table 12 (SLERP only with two corpora)."""
+    max_concurrent: int = Field(default=1, ge=1)
+    """Merges made at once; each needs memory for its largest tensors and disk for one model."""
+    keep: int = Field(default=1, ge=1)
+    """How many of the best merged memories are kept on disk after scoring."""

@@ -1,0 +1,82 @@
+"""How reflections are made: the generator, the steps and their settings, the checks on what it says."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from memo_ray.config.base import Settings
+from memo_ray.config.models import ModelConfig, VllmModel
+
+StepName = Literal["direct", "indirect", "consolidation", "verification", "entities", "connections"]
+
+
+class Sampling(Settings):
+    """How the generator samples. The paper: temperature 1.1, top_p 0.95, up to 32,768 tokens."""
+
+    temperature: float = Field(default=1.1, ge=0)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    max_tokens: int = Field(default=32_768, ge=16)
+
+
+class Grounding(Settings):
+    """A cheap check, after the paper's own Step 3, that an answer is in the text it came from.
+
+    The paper trusts its 32B generator and has no such check (`lexical: false`). With a small generator it
+    removes what the model invents. Shares are of an answer's content words; its numbers must always be found.
+    """
+
+    lexical: bool = False
+    direct_share: float = Field(default=1.0, ge=0, le=1)
+    """Step 1a: content words of the answer that must stand in the chunk."""
+    derived_share: float = Field(default=0.6, ge=0, le=1)
+    """Steps 1b, 2, 4 and 5: content words that must stand in the chunk or the parent pairs."""
+    round_trip: bool = False
+    """The generator, shown the text, must answer its own question with the same content words."""
+
+
+class Connections(Settings):
+    """Step 5. `all_pairs` is the paper's: one anchor chunk's pairs against batches of other chunks' pairs."""
+
+    candidates: Literal["all_pairs", "shared_entities"] = "all_pairs"
+    batch_size: int = Field(default=20, ge=1)
+    """Pairs of other chunks shown with one anchor pair."""
+    max_prompts: int | None = Field(default=None, ge=1)
+    """At most so many Step-5 prompts a group, evenly spread; none: all."""
+
+
+class HeldOut(Settings):
+    """Rephrased questions that are never trained on: what epochs, merges and settings are chosen by."""
+
+    share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the reflections of Steps 1, 3 and 4 whose question is also rephrased."""
+    max_questions: int = Field(default=200, ge=0)
+
+
+class SynthesisConfig(Settings):
+    """The five steps of Section 4.1. Defaults are the paper's."""
+
+    generator: ModelConfig = VllmModel(engine="vllm")
+    without: tuple[StepName, ...] = ()
+    """Steps to leave out, as in the paper's Table 9."""
+    prompts: Literal["chunk", "sentence"] = "chunk"
+    """`chunk`: the paper's way, a whole chunk a prompt. `sentence`: one sentence a prompt with worked
+    examples, which is what a model of a few hundred million parameters can follow."""
+    samples: int = Field(default=1, ge=1)
+    """Replies sampled for each prompt of Steps 1a and 1b; duplicates are removed."""
+    sampling: Sampling = Sampling()
+    max_rewrites: int = Field(default=5, ge=0)
+    """Step 3: tries to make a pair self-contained before it is discarded."""
+    min_pairs_to_consolidate: int = Field(default=3, ge=2)
+    """Step 2 is left out for a chunk with fewer raw pairs."""
+    entity_scope: Literal["chunk", "document"] = "chunk"
+    """Facts of an entity are gathered over a chunk (Section 4.1's text) or a document (Algorithm 1)."""
+    connections: Connections = Connections()
+    grounding: Grounding = Grounding()
+    held_out: HeldOut = HeldOut()
+    max_reflections: int | None = Field(default=None, ge=1)
+    """Keep at most so many training pairs, evenly over chunks and steps; none: all."""
+    max_reject_share: float = Field(default=0.5, ge=0, le=1)
+    """Above this share of prompts without a usable reply the stage fails and says why."""
+    chunks_in_flight: int = Field(default=16, ge=1)
+    """Chunks that one engine works on at once."""
+    engine_restarts: int = Field(default=3, ge=0)

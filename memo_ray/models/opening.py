@@ -1,0 +1,37 @@
+"""Opens whichever ChatModel a config names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memo_ray.config.models import ModelConfig, OpenAIModel
+from memo_ray.errors import ConfigError
+from memo_ray.models.chat import ChatModel
+from memo_ray.models.sources import ModelSource, resolve
+
+
+def source_of(config: ModelConfig, key: str) -> ModelSource | None:
+    """The weights that `config` needs on this machine; None for an endpoint. `key` is named in errors."""
+    return None if isinstance(config, OpenAIModel) else resolve(config.model, config.revision, f"{key}.model")
+
+
+def identity(config: ModelConfig, source: ModelSource | None) -> str:
+    """What a fingerprint holds of a model: its weights' digest, or the endpoint's model name."""
+    if isinstance(config, OpenAIModel):
+        return f"openai:{config.model}"
+    if source is None:
+        raise ConfigError("a vLLM model needs its weights resolved first")
+    return source.digest
+
+
+async def open_model(config: ModelConfig, path: Path | None) -> ChatModel:
+    """A ready ChatModel: an engine started on the folder `path`, or a client of the configured endpoint."""
+    if isinstance(config, OpenAIModel):
+        from memo_ray.models.openai import OpenAIChatModel
+
+        return OpenAIChatModel(config)
+    if path is None:
+        raise ConfigError("a vLLM model needs the folder of its weights")
+    from memo_ray.models.vllm import VllmChatModel
+
+    return await VllmChatModel.start(config, path)

@@ -1,0 +1,91 @@
+"""A vLLM engine in a Ray actor behind a plain object: many prompts in, replies in order, weights swapped in place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from memo_ray.config.models import VllmModel
+from memo_ray.errors import EngineDied
+from memo_ray.models.chat import ChatReply, ChatRequest
+
+
+def actor_resources(config: VllmModel) -> dict[str, Any]:
+    """`num_cpus` and `num_gpus` that Ray reserves for an actor which owns one engine.
+
+    With GPUs in the cluster an engine takes one each (times `tensor_parallel_size`); without, it takes a core
+    by name and shares the machine, since its worker process binds its own threads.
+    """
+    if ray.cluster_resources().get("GPU", 0) >= 1:
+        return {"num_cpus": 1, "num_gpus": config.tensor_parallel_size}
+    return {"num_cpus": 1, "num_gpus": 0}
+
+
+class EngineActor:
+    """The actor's side; methods run on its event loop."""
+
+    async def start(self, config: VllmModel, path: str) -> None:
+        from memo_ray.models.vllm import VllmChatModel
+
+        self._model = await VllmChatModel.start(config, Path(path))
+
+    async def chat(self, requests: list[ChatRequest]) -> list[ChatReply]:
+        return list(await asyncio.gather(*(self._model.chat(request) for request in requests)))
+
+    async def reload(self, path: str) -> None:
+        await self._model.reload_weights(Path(path))
+
+    async def close(self) -> None:
+        await self._model.close()
+
+
+class Engine:
+    """One engine somewhere in the cluster. `close` it; it is also a context manager."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    @classmethod
+    def start(cls, config: VllmModel, path: Path) -> Engine:
+        """Start an engine on the model folder `path` and wait until it answers."""
+        actor = ray.remote(EngineActor).options(max_restarts=0, **actor_resources(config)).remote()
+        engine = cls(actor)
+        engine._call(actor.start.remote(config, str(path)))
+        return engine
+
+    def chat(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
+        """Replies in the order of `requests`, all worked on at once. Raises GenerationError for the first that fails."""
+        return self._call(self._actor.chat.remote(list(requests)))
+
+    def reload(self, path: Path) -> None:
+        """Swap the weights for another checkpoint of the same architecture; about a second for a small model."""
+        self._call(self._actor.reload.remote(str(path)))
+
+    def close(self) -> None:
+        """Stop the engine and its actor; safe to call again."""
+        if self._actor is None:
+            return
+        actor, self._actor = self._actor, None
+        try:
+            ray.get(actor.close.remote(), timeout=60)
+        except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError, ray.exceptions.GetTimeoutError):
+            pass  # A dead or hung engine is ended just below.
+        ray.kill(actor)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _call(self, reference: Any) -> Any:
+        try:
+            return ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+        except ray.exceptions.RayActorError as error:
+            raise EngineDied(f"the engine's actor died ({error}); look at the log above, often memory") from error

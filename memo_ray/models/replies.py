@@ -1,0 +1,38 @@
+"""Strict reading of JSON replies. One parser for every step and stage; what it refuses is named."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import jsonschema
+
+from memo_ray.errors import GenerationError
+
+THINKING = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
+FENCE = re.compile(r"^```(?:json)?\s*\n(.*)\n```$", re.DOTALL)
+
+
+def parse_json(text: str, schema: dict[str, Any]) -> Any:
+    """The value of a JSON reply that follows `schema`.
+
+    Reasoning of a thinking model and one surrounding code fence are stripped; nothing else is mended.
+    Raises GenerationError saying what is wrong, in words a model can act on.
+    """
+    body = THINKING.sub("", text).strip()
+    fenced = FENCE.match(body)
+    if fenced:
+        body = fenced.group(1).strip()
+    if not body:
+        raise GenerationError("the reply is empty")
+    try:
+        value = json.loads(body)
+    except json.JSONDecodeError as error:
+        raise GenerationError(f"the reply is not valid JSON at character {error.pos}: {error.msg}") from None
+    try:
+        jsonschema.validate(value, schema)
+    except jsonschema.ValidationError as error:
+        where = "/".join(str(part) for part in error.absolute_path) or "the top level"
+        raise GenerationError(f"the reply does not follow the schema at {where}: {error.message[:200]}") from None
+    return value

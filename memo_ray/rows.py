@@ -1,0 +1,141 @@
+"""The columns of every table. One dataclass is one row; a table is a Parquet file with exactly these columns.
+
+Ids are hashes of content (`content_id`), so the same text has the same id in every run. This module imports
+nothing of memo-ray's and nothing heavy; `memo_ray.artifacts.tables` turns these classes into Arrow schemas.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+Step = Literal["direct", "indirect", "consolidation", "entities", "connections", "rephrase"]
+"""The synthesis step that made a reflection (paper, Section 4.1: 1a, 1b, 2, 4, 5); `rephrase` is held out."""
+
+Split = Literal["train", "held_out"]
+
+
+def content_id(*parts: str) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of `parts`, each separated by a byte no text contains."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document as loaded. `source` is where it came from, for people; it never enters a prompt."""
+
+    document_id: str
+    title: str
+    text: str
+    label: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A contiguous piece of a document (paper, Appendix D). `start`, `end`: character offsets in its text."""
+
+    chunk_id: str
+    document_id: str
+    index: int
+    title: str
+    text: str
+    words: int
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Topically related chunks, over which Step 5 looks for connections. `kind`: document, label or all."""
+
+    group_id: str
+    kind: str
+    chunk_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reflection:
+    """A question-answer pair. Neither text holds a document id, a file name or a watermark.
+
+    `train` rows are what the memory model learns. `held_out` rows ask a trained row's question in other words;
+    they are never trained on, and checkpoints, merges and settings are chosen on them.
+    """
+
+    reflection_id: str
+    question: str
+    answer: str
+    step: str
+    split: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """Where a reflection came from; kept beside the reflections, never in them."""
+
+    reflection_id: str
+    step: str
+    chunk_ids: list[str]
+    document_ids: list[str]
+    group_id: str
+    parents: list[str]
+    prompt_id: str
+    model: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Something that was asked for and not kept. `reason` is a short fixed word, `detail` a sentence."""
+
+    row_id: str
+    stage: str
+    step: str
+    reason: str
+    detail: str
+    chunk_id: str = ""
+    prompt: str = ""
+    reply: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question of a benchmark or a user. `hops` 0: unknown. Any of `answers` is right."""
+
+    question_id: str
+    question: str
+    answers: list[str]
+    hops: int = 0
+    document_ids: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a system said to a question, and its scores. `kind`: trained, held_out, one_hop, two_hop, ..."""
+
+    question_id: str
+    system: str
+    kind: str
+    question: str
+    references: list[str]
+    answer: str
+    recalled: bool
+    token_f1: float
+    exact_match: bool
+    seconds: float
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The protocol's event log for one question, as JSON lines; enough to replay it without a model."""
+
+    question_id: str
+    system: str
+    question: str
+    answer: str
+    justification: str
+    events: str
