@@ -45,7 +45,9 @@ def session(log_folder: Path) -> Iterator[None]:
     # A cluster that only this process's children reach needs no token; say so, since Ray would write one to HOME.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Serve's controller and proxies hold fractions of a core; engines are bounded by their own threads.
+    # Ray Data's own bars and plans would drown the command's; its log keeps them.
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         with _failures("Ray did not start on this machine; `memo doctor` looks for the cause"):
             ray.init(

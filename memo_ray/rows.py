@@ -130,6 +130,25 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepRow:
+    """One merge of a sweep, judged on held-out reflections. `parameters`, `recall_by_corpus`: JSON objects.
+
+    `recall` and `token_f1` are means over the corpora, so that a small corpus counts as much as a large one.
+    `kept`: its weights are in the artefact, under merged/<recipe_id>.
+    """
+
+    recipe_id: str
+    method: str
+    parameters: str
+    recall: float
+    recall_by_corpus: str
+    token_f1: float
+    merge_seconds: float
+    score_seconds: float
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """The protocol's event log for one question, as JSON lines; enough to replay it without a model."""
 

@@ -116,6 +116,8 @@ class Store:
         home = self._home(name, fingerprint)
         started, clock = _now(), time.monotonic()
         with _disk_errors(home), _exclusive(home, name):
+            if (home / "artifact.json").exists():
+                raise StoreError(f"{home}: another process finished this artefact first; run the command again")
             # A killed attempt leaves its folder behind; nobody else can be writing while we hold the lock.
             shutil.rmtree(home / "attempts", ignore_errors=True)
             attempt = Attempt(home / "attempts" / uuid.uuid4().hex, home / "progress")

@@ -1,12 +1,13 @@
 """Which merges of the corpora's memories are tried."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from memo_ray.config.base import Settings
 
 Density = Annotated[float, Field(gt=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Linear(Settings):
@@ -19,7 +20,7 @@ class TaskArithmetic(Settings):
     """Sum of task vectors, each with weight `scale`."""
 
     method: Literal["task_arithmetic"]
-    scale: float = Field(default=1.0, gt=0)
+    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
 class Slerp(Settings):
@@ -41,7 +42,7 @@ class DareLinear(Settings):
 
     method: Literal["dare_linear"]
     density: Density
-    seed: int = 0
+    seed: Seed = 0
 
 
 class DareTies(Settings):
@@ -49,7 +50,7 @@ class DareTies(Settings):
 
     method: Literal["dare_ties"]
     density: Density
-    seed: int = 0
+    seed: Seed = 0
 
 
 MergeRecipe = Annotated[
@@ -57,10 +58,21 @@ MergeRecipe = Annotated[
 ]
 
 
+def kind_of_recipes(value: Any) -> str:
+    """Which of the two forms of `recipes` a value is meant as, so that an error names only that one."""
+    return "paper" if isinstance(value, str) else "list"
+
+
+Recipes = Annotated[
+    Annotated[tuple[MergeRecipe, ...], Field(min_length=1), Tag("list")] | Annotated[Literal["paper"], Tag("paper")],
+    Discriminator(kind_of_recipes),
+]
+
+
 class MergingConfig(Settings):
     """The sweep over merges; only for a run of two or more corpora."""
 
-    recipes: tuple[MergeRecipe, ...] | Literal["paper"] = "paper"
+    recipes: Recipes = "paper"
     """A list of merges, or `paper`: the 14 configurations of Table 12 (SLERP only with two corpora)."""
     max_concurrent: int = Field(default=1, ge=1)
     """Merges made at once; each needs memory for its largest tensors and disk for one model."""

@@ -36,7 +36,7 @@ class OpenAIModel(Settings):
     """An endpoint that speaks OpenAI's chat completions: a provider, vLLM, llama.cpp, Ollama, ..."""
 
     engine: Literal["openai"]
-    base_url: str = Field(pattern=r"^https?://")
+    base_url: str = Field(pattern=r"^https?://[^@\s]+$")
     model: str
     api_key_env: str = ""
     """The environment variable that holds the key; empty: no key. The key itself is never stored."""

@@ -1,6 +1,8 @@
 """The endpoints, the engines behind them, and the protocol they speak."""
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from memo_ray.config.base import Settings
 from memo_ray.config.models import ModelConfig, VllmModel
@@ -8,12 +10,26 @@ from memo_ray.config.protocol import ProtocolConfig
 
 
 class ReplicaSettings(Settings):
-    """How many copies of a deployment run, and when Ray Serve adds one."""
+    """How many copies of a deployment run, and when Ray Serve adds one. Equal numbers: no autoscaling."""
 
     min_replicas: int = Field(default=1, ge=0)
     max_replicas: int = Field(default=1, ge=1)
     target_ongoing_requests: int = Field(default=32, ge=1)
+    """Requests in work per replica at which Serve adds another one."""
     max_ongoing_requests: int = Field(default=64, ge=1)
+    """Requests in work per replica above which further ones wait."""
+
+    @model_validator(mode="after")
+    def bounds_are_ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas ({self.min_replicas}) must not exceed max_replicas ({self.max_replicas})")
+        autoscaled = self.min_replicas < self.max_replicas
+        if autoscaled and self.target_ongoing_requests > self.max_ongoing_requests:
+            raise ValueError(
+                f"target_ongoing_requests ({self.target_ongoing_requests}) must not exceed "
+                f"max_ongoing_requests ({self.max_ongoing_requests}), or no replica is ever added"
+            )
+        return self
 
 
 class ServingConfig(Settings):
@@ -25,11 +41,24 @@ class ServingConfig(Settings):
     """Environment variable with the bearer key that clients must send; empty: no key asked."""
     executive: ModelConfig = VllmModel(engine="vllm")
     """Answers the user's question by asking the memory. A black box: text in, text out."""
-    memory: VllmModel = VllmModel(engine="vllm")
-    """Engine settings for the memory; its `model` is replaced by the run's memory."""
+    memory: ModelConfig = VllmModel(engine="vllm")
+    """Engine settings for the memory; its `model` is replaced by the run's memory. An endpoint that already
+    serves the memory may stand here instead."""
     protocol: ProtocolConfig = ProtocolConfig()
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """What the vLLM engines run on; `auto`: GPUs when the cluster has one at the start. A cluster that scales
+    up from no GPU needs `gpu`."""
     memory_replicas: ReplicaSettings = ReplicaSettings()
     executive_replicas: ReplicaSettings = ReplicaSettings()
+    protocol_replicas: ReplicaSettings = ReplicaSettings()
+    """Questions in work at once. One replica only waits for models, so one is mostly enough."""
+    expose_executive: bool = False
+    """Also offer the executive alone, as the model `executive`."""
     max_queued_requests: int = Field(default=256, ge=1)
     """Questions that wait for a free place before the gateway answers 503."""
+    max_request_kb: int = Field(default=256, ge=1)
+    """Largest request body in KiB; a larger one is answered 413."""
     request_timeout_s: float = Field(default=600, gt=0)
+    """Seconds for a whole answer; then the gateway answers 504 and the models stop working on it."""
+    drain_timeout_s: float = Field(default=20, gt=0)
+    """Seconds that a stopping replica has for the requests in its hands."""

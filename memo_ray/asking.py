@@ -1,0 +1,109 @@
+"""`memo ask` and `memo serve`: a run's memory and executive on Ray Serve, and one question put to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from memo_ray.config.serving import ServingConfig
+from memo_ray.errors import ConfigError
+from memo_ray.results import memory_of, relative
+from memo_ray.workspace import Workspace
+
+
+def ask_run(workspace: Workspace, question: str, *, url: str | None, stream: bool) -> dict[str, Any]:
+    """The gateway's answer to `question`: of `url`, of the run's `memo serve`, or of one started for it alone."""
+    from memo_ray.protocol.describe import describe_event
+    from memo_ray.serving.client import ask
+
+    if not question.strip():
+        raise ConfigError("QUESTION: is empty; ask something")
+    serving = workspace.config.serving
+    key = os.environ.get(serving.api_key_env) if serving.api_key_env else None
+
+    def show(event: dict[str, Any]) -> None:
+        print("\n".join(describe_event(event)), flush=True)
+
+    with running_gateway(workspace, url) as address:
+        return ask(address, question, api_key=key, on_event=show if stream else None, timeout_s=serving.request_timeout_s)
+
+
+@contextmanager
+def running_gateway(workspace: Workspace, url: str | None) -> Iterator[str]:
+    """The address of a gateway; one that had to be started ends with the block."""
+    from memo_ray.evaluation.stage import free_port
+    from memo_ray.serving.client import healthy
+
+    found = url or served_url(workspace)
+    if url or (found and healthy(found)):
+        yield str(found)
+        return
+    workspace.console.say("no `memo serve` is running for this run; starting its models for this question (a minute)")
+    with workspace, workspace.ray():
+        served = start(workspace, workspace.config.serving.model_copy(update={"host": "127.0.0.1", "port": free_port()}))
+        try:
+            yield served.url
+        finally:
+            served.close()
+
+
+def serve_run(workspace: Workspace, changes: dict[str, Any]) -> None:
+    """Serve until interrupted (Ctrl-C or SIGTERM), then take everything down again."""
+    from memo_ray.serving.ray_serving import claim_port
+
+    config = ServingConfig.model_validate(workspace.config.serving.model_dump() | changes)
+    claim_port(config.host, config.port)
+    note = address_file(workspace)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with workspace, workspace.ray():
+        served = start(workspace, config)
+        try:
+            note.write_text(json.dumps({"url": served.url, "process": os.getpid()}))
+            print(f"serving {relative(workspace.folder)} at {served.url}/v1   (models: memo, memory; Ctrl-C ends it)")
+            print(f'  memo ask {relative(workspace.folder)} "..."', flush=True)
+            stop.wait()
+            workspace.console.say("stopping")
+        finally:
+            note.unlink(missing_ok=True)
+            served.close()
+
+
+def start(workspace: Workspace, serving: ServingConfig) -> Any:
+    """Deploy the run's memory beside its executive on the workspace's Ray."""
+    from memo_ray.models.opening import source_of
+    from memo_ray.serving.ray_serving import deploy
+
+    memory, chosen_by = memory_of(workspace)
+    workspace.console.say(f"memory: {memory.name} ({chosen_by})")
+    executive = source_of(serving.executive, "serving.executive")
+    with workspace.console.stage("starting models"):
+        return deploy(serving, str(memory), str(executive.path) if executive else None)
+
+
+def address_file(workspace: Workspace) -> Path:
+    """Where a running `memo serve` leaves its address."""
+    return workspace.folder / "serving.json"
+
+
+def served_url(workspace: Workspace) -> str | None:
+    """The address that a `memo serve` of this run has left, running or not."""
+    try:
+        return json.loads(address_file(workspace).read_text())["url"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return None
+
+
+def print_answer(answer: dict[str, Any], *, stages: bool) -> None:
+    """The answer for a terminal: stages (unless they were streamed), the answer, its citations."""
+    from memo_ray.protocol.describe import describe
+
+    lines = list(describe(answer["transcript"]))
+    print("\n".join(lines if stages else lines[-(2 + len(answer["citations"])) :]))

@@ -1,0 +1,81 @@
+"""`memo VERB`: parses the command line, imports what the verb needs, and turns expected errors into one line.
+
+Exit status: 0 done, 2 the user can mend it (the line says how), 1 a bug (with its traceback), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb and return its exit status."""
+    options = parser().parse_args(arguments)
+    # Only now: the verbs' module brings in pydantic and the artefact store.
+    from memo_ray import commands
+    from memo_ray.errors import MemoError
+
+    try:
+        return getattr(commands, options.verb)(options)
+    except MemoError as error:
+        print(f"memo {options.verb}: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print(f"memo {options.verb}: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. Nothing heavy is imported, so `memo --help` answers at once."""
+    top = argparse.ArgumentParser(
+        prog="memo",
+        description="Train a small memory model on your documents, and let any large model ask it.",
+        epilog="Begin with `memo init DOCS`, then `memo run run.yaml`.",
+    )
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    init = verbs.add_parser("init", help="look at documents and machine, and write run.yaml")
+    init.add_argument("documents", metavar="DOCS", help="a file or folder of documents")
+    init.add_argument("--output", default="run.yaml", help="the file to write (default: run.yaml)")
+    init.add_argument("--name", help="the run's name (default: from the documents' folder)")
+
+    run = verbs.add_parser("run", help="run the stages in order, reusing what is finished")
+    run.add_argument("config", metavar="run.yaml")
+    run.add_argument("--only", choices=STAGES, help="this stage alone; earlier ones must be finished")
+    run.add_argument("--from", dest="start", choices=STAGES, help="begin here; earlier stages must be finished")
+    run.add_argument("--until", choices=STAGES, help="stop after this stage")
+    run.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[],
+                     help="replace a value of the file, for example training.epochs=2")  # fmt: skip
+    run.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+    ask = verbs.add_parser("ask", help="ask a question, and see stages and citations")
+    ask.add_argument("run", metavar="RUN", help="the run's folder, its YAML file, or its name under runs/")
+    ask.add_argument("question", metavar="QUESTION")
+    ask.add_argument("--url", help="a gateway to ask (default: the run's own `memo serve`, else started for this question)")
+    ask.add_argument("--stream", action="store_true", help="show the stages as they happen")
+    ask.add_argument("--json", action="store_true", help="print the whole answer as JSON")
+
+    serve = verbs.add_parser("serve", help="serve the run's memory on this machine or cluster")
+    serve.add_argument("run", metavar="RUN")
+    serve.add_argument("--host", help="address to listen on (default: serving.host)")
+    serve.add_argument("--port", type=int, help="port to listen on (default: serving.port)")
+
+    status = verbs.add_parser("status", help="what a run has finished, and how to go on")
+    status.add_argument("run", metavar="RUN")
+    status.add_argument("--json", action="store_true")
+
+    report = verbs.add_parser("report", help="write the run's HTML report again and print where it is")
+    report.add_argument("run", metavar="RUN")
+
+    doctor = verbs.add_parser("doctor", help="what is wrong with this machine, and the remedy")
+    doctor.add_argument("--json", action="store_true")
+    return top
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""What a command prints: one line a stage while it works and when it is done, and nothing else on the way.
+
+On a terminal the running stage shows a spinner with its elapsed time and progress; elsewhere (a log, CI) each
+stage prints a line when it starts and when it ends. `--json` output goes to standard output, this to standard error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+
+from memo_ray.artifacts.store import Artifact
+
+
+class Console:
+    """The terminal of one command."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.rich = RichConsole(stderr=True, quiet=quiet, highlight=False)
+        self.clock = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """A plain line; `text` is never read as markup."""
+        self.rich.print(text, markup=False)
+
+    def reused(self, name: str, artifact: Artifact) -> None:
+        """A stage that was finished before."""
+        self.rich.print(f"  [green]✓[/] {name:<22} reused    {rows_of(artifact)}", soft_wrap=True)
+
+    def finished(self, name: str, artifact: Artifact) -> None:
+        """A stage that has just been finished."""
+        seconds = artifact.record.cost.get("seconds", 0)
+        self.rich.print(f"  [green]✓[/] {name:<22} {seconds:6.0f} s  {rows_of(artifact)}", soft_wrap=True)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Show that `name` is being made, until the block ends."""
+        if not self.rich.is_terminal:
+            self.say(f"  … {name}")
+            yield
+            return
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description:<22}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self.rich, transient=True) as progress:
+            self._task = progress, progress.add_task(name, total=None, note="")
+            try:
+                yield
+            finally:
+                self._task = None
+
+    _task: tuple[Progress, object] | None = None
+
+    def progress(self, done: int, total: int | None, note: str = "") -> None:
+        """How far the running stage is: `done` of `total` items, and a note such as a rate."""
+        if self._task is not None:
+            bar, task = self._task
+            bar.update(task, completed=done, total=total, note=note)  # type: ignore[arg-type]
+
+
+def rows_of(artifact: Artifact) -> str:
+    """The row counts of an artefact's tables, for example `12 documents, 12 chunks`."""
+    return ", ".join(f"{count:,} {table}" for table, count in artifact.record.rows.items() if count)

@@ -1,0 +1,121 @@
+"""Reads a user's questions, on which a memory is evaluated and never trained.
+
+A JSON Lines file in (`question`, `answers`; optional `question_id`, `hops`, `document_ids`), Question rows out,
+and rejects for questions that repeat another or name a document the corpus does not hold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from memo_ray.corpus.formats import Unreadable, clean, decode
+from memo_ray.errors import CorpusError
+from memo_ray.rows import Question, Reject, content_id
+
+KEYS = frozenset(field.name for field in fields(Question))
+
+
+def load_questions(given: str) -> tuple[list[Question], list[str]]:
+    """The questions of a file in order, and the names of the keys in it that are not used.
+
+    Raises CorpusError naming file and line of the first question that cannot be read, or for none at all.
+    """
+    path = Path(given).expanduser()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise CorpusError(f"{given}: no such questions file; correct questions, or leave it out") from None
+    except OSError as error:
+        raise CorpusError(f"{given}: the questions file cannot be read ({error.strerror})") from None
+    questions, unused = [], set()
+    for number, values in _objects(data, given):
+        unused |= values.keys() - KEYS
+        try:
+            questions.append(_question(values))
+        except Unreadable as problem:
+            raise CorpusError(f"{given}:{number}: {problem.detail}") from None
+    if not questions:
+        raise CorpusError(f"{given}: holds no question; write one JSON object a line, or leave questions out")
+    return questions, sorted(unused)
+
+
+def check_questions(
+    questions: list[Question], documents: Mapping[str, str], given: str
+) -> tuple[list[Question], list[Reject]]:
+    """The questions that can be asked of a corpus, and a reject for each of the others.
+
+    `documents`: each known document id, and the id under which its text was kept (another one for a duplicate).
+    Raises CorpusError when every question names an unknown document, for then the ids follow another scheme.
+    """
+    kept: list[Question] = []
+    rejects: list[Reject] = []
+    ids: set[str] = set()
+    texts: dict[str, str] = {}
+    for question in questions:
+        text = " ".join(question.question.casefold().split())
+        unknown = [name for name in question.document_ids if name not in documents]
+        if question.question_id in ids:
+            rejects.append(_reject(question, "duplicate_id", f"question_id {question.question_id} is used twice"))
+        elif text in texts:
+            rejects.append(_reject(question, "duplicate", f"asks the same as question {texts[text]}"))
+        elif unknown:
+            rejects.append(_reject(question, "unknown_document", f"the corpus holds no document {unknown[0]}"))
+        else:
+            sources = list(dict.fromkeys(documents[name] for name in question.document_ids))
+            kept.append(Question(question.question_id, question.question, question.answers, question.hops, sources))
+            texts[text] = question.question_id
+        ids.add(question.question_id)
+    if not kept:
+        example = next(iter(documents), "")
+        raise CorpusError(f"{given}: {rejects[0].detail}, and no other question fits; ids look like {example}")
+    return kept, rejects
+
+
+def _objects(data: bytes, given: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of every line that is not blank."""
+    try:
+        text = decode(data)
+    except Unreadable as problem:
+        raise CorpusError(f"{given}: {problem.detail}") from None
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise CorpusError(f"{given}:{number}: is not JSON ({error}); write one object a line") from None
+        if not isinstance(values, dict):
+            raise CorpusError(f'{given}:{number}: is not an object; write {{"question": "...", "answers": ["..."]}}')
+        yield number, values
+
+
+def _question(values: dict[str, Any]) -> Question:
+    question = values.get("question")
+    if not isinstance(question, str):
+        raise Unreadable("question", f"question must be text, got {json.dumps(question)}")
+    question = clean(question)
+    answers = _texts(values, "answers")
+    if not answers:
+        raise Unreadable("answers", "answers must be a list with at least one text")
+    hops = values.get("hops", 0)
+    if not isinstance(hops, int) or isinstance(hops, bool) or hops < 0:
+        raise Unreadable("hops", f"hops must be a whole number of 0 or more, got {json.dumps(hops)}")
+    question_id = values.get("question_id", content_id("question", question))
+    if not isinstance(question_id, str) or not question_id.strip():
+        raise Unreadable("question_id", f"question_id must be text, got {json.dumps(question_id)}")
+    return Question(question_id, question, answers, hops, _texts(values, "document_ids"))
+
+
+def _texts(values: dict[str, Any], key: str) -> list[str]:
+    found = values.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise Unreadable(key, f"{key} must be a list of texts, got {json.dumps(found)[:80]}")
+    return [clean(item) for item in found]
+
+
+def _reject(question: Question, reason: str, detail: str) -> Reject:
+    return Reject(question.question_id, "corpus", "questions", reason, detail)

@@ -1,0 +1,129 @@
+"""What stands at the top of the report: the headline sentence, the key figures, the charts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from memo_ray.evaluation.report.charts import Points, line_chart
+
+KIND_PHRASES = {
+    "trained": "of the questions it was trained on",
+    "held_out": "of trained questions put in other words",
+    "one_hop": "of the one-hop questions",
+    "two_hop": "of the two-hop questions",
+    "three_hop": "of the three-hop questions",
+    "four_hop": "of questions of four and more hops",
+    "questions": "of the questions",
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One key figure at the top of the page."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart and its numbers; `rows`: x and each series' value there."""
+
+    caption: str
+    svg: Markup
+    x_label: str
+    series: list[str]
+    rows: list[tuple[float, list[float | None]]]
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """What the run came to, in one or two sentences, whatever the figures are."""
+    name = focus(summary)
+    recall, base = summary["recall"].get(name, {}), summary["recall"].get("base", {})
+    shown = [kind for kind in KIND_PHRASES if kind in recall]
+    if not shown:
+        return "No system was asked anything yet."
+    parts = [
+        f"{_percent(recall[kind])} {KIND_PHRASES[kind]}"
+        + (f" ({'' if place else 'the base model: '}{_percent(base[kind])})" if kind in base else "")
+        for place, kind in enumerate(shown)
+    ]
+    who = "the memory" if name == "memory" else name
+    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+    text = f"Asked alone, {who} recalls {listed}."
+    protocol = summary["protocol"]
+    if protocol["n"]:
+        right = round(protocol["recall"] * protocol["n"])
+        text += f" Through the protocol, {right} of {protocol['n']} questions came out right."
+    return text
+
+
+def focus(summary: Mapping[str, Any]) -> str:
+    """The system that the report is about: the memory, or the last one that was asked."""
+    return "memory" if "memory" in summary["recall"] else next(reversed(summary["recall"]), "")
+
+
+def cards(summary: Mapping[str, Any]) -> list[Card]:
+    """The key figures that the run has."""
+    name = focus(summary)
+    recall, base = summary["recall"].get(name, {}), summary["recall"].get("base", {})
+    found = [
+        Card(kind.replace("_", " "), f"{recall[kind]:.2f}", f"base {base[kind]:.2f}" if kind in base else "")
+        for kind in ("trained", "held_out", "one_hop", "two_hop")
+        if kind in recall
+    ]
+    protocol, training, reflections = summary["protocol"], summary["training"], summary["reflections"]
+    if protocol["n"]:
+        found.append(Card("protocol", f"{protocol['recall']:.2f}", f"{protocol['n']} questions"))
+    if reflections:
+        held_out = f"{reflections.get('rephrase', 0):,} of them held out"
+        found.append(Card("reflections", f"{sum(reflections.values()):,}", held_out))
+    if "final_loss" in training:
+        epochs = len(loss_points(training))
+        found.append(Card("final loss", f"{training['final_loss']:.3f}", f"after {epochs} epochs" if epochs else ""))
+    return found
+
+
+def charts(summary: Mapping[str, Any]) -> list[Chart]:
+    """Recall by epoch and loss, one pair for each memory that has them."""
+    found = []
+    chosen = summary["training"].get("chosen_epoch")
+    for place, (memory, kinds) in enumerate(summary["epochs"].items()):
+        series = {kind.replace("_", " "): [(float(x), y) for x, y in points.items()] for kind, points in kinds.items()}
+        if max(map(len, series.values())) > 1:
+            mark = chosen if len(summary["epochs"]) == 1 else None
+            caption = f"Recall by epoch of training: {memory}"
+            found.append(_chart(f"epochs-{place}", caption, series, "epoch", "recall", shares=True, chosen=mark))
+    losses = {name or "memory": loss_points(facts) for name, facts in summary["training"].get("memories", {}).items()}
+    losses = {name: points for name, points in losses.items() if len(points) > 1}
+    if losses:
+        found.append(_chart("loss", "Training loss over answer tokens, mean of each epoch", losses, "epoch", "loss"))
+    return found
+
+
+def loss_points(facts: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """(epoch, mean loss) from a training's facts, which hold a list or a mapping by epoch."""
+    losses = facts.get("loss_by_epoch") or []
+    items = losses.items() if isinstance(losses, Mapping) else enumerate(losses, 1)
+    return [(float(str(epoch).removeprefix("epoch-")), float(loss)) for epoch, loss in items]
+
+
+def _chart(
+    name: str, caption: str, series: Mapping[str, Points], x_label: str, y_label: str, shares: bool = False,
+    chosen: float | None = None,
+) -> Chart:  # fmt: skip
+    svg = line_chart(name, caption, series, x_label, y_label, shares=shares, chosen=chosen)
+    values = {label: dict(points) for label, points in series.items()}
+    xs = sorted({x for points in values.values() for x in points})
+    rows = [(x, [points.get(x) for points in values.values()]) for x in xs]
+    # Drawn by matplotlib, which escapes the labels it is given.
+    return Chart(caption, Markup(svg), x_label, list(series), rows)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}%"

@@ -1,0 +1,81 @@
+"""Rows out of the artefacts' tables: large ones are read by column and sampled, so that a report stays a page."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow.parquet as pq
+
+from memo_ray.artifacts.store import Artifact
+from memo_ray.evaluation.asked import evenly
+from memo_ray.evaluation.summary import of_stage
+from memo_ray.rows import Reject
+
+REFLECTIONS = 24
+REJECTS = 16
+BY_STEP: list[tuple[str, Literal["ascending"]]] = [("step", "ascending"), ("reflection_id", "ascending")]
+
+
+@dataclass(frozen=True)
+class ReflectionRow:
+    """A reflection beside the titles of the documents that it came from."""
+
+    question: str
+    answer: str
+    step: str
+    split: str
+    documents: list[str]
+
+
+def reflections(artefacts: Sequence[Artifact]) -> list[ReflectionRow]:
+    """A few reflections, evenly spread over corpora and steps, with the documents they came from."""
+    titles = document_titles(artefacts)
+    found: list[ReflectionRow] = []
+    made_by = of_stage(artefacts, "synthesis")
+    for made in made_by:
+        table = pq.read_table(made.path("reflections.parquet")).sort_by(BY_STEP)
+        rows = table.take(evenly(range(table.num_rows), max(1, REFLECTIONS // len(made_by)))).to_pylist()
+        sources = document_ids([made], {row["reflection_id"] for row in rows})
+        for row in rows:
+            names = [titles.get(document, document) for document in sources.get(row["reflection_id"], ())]
+            found.append(ReflectionRow(row["question"], row["answer"], row["step"], row["split"], names))
+    return found
+
+
+def rejects(artefacts: Iterable[Artifact]) -> list[Reject]:
+    """A few rejects, the reasons taking turns."""
+    by_reason: dict[str, list[Reject]] = defaultdict(list)
+    for made in artefacts:
+        if made.record.rows.get("rejects"):
+            for row in made.rows("rejects", Reject):
+                by_reason[row.reason].append(row)
+    each = max(1, REJECTS // max(1, len(by_reason)))
+    return [row for reason in sorted(by_reason) for row in evenly(by_reason[reason], each)]
+
+
+def document_ids(artefacts: Iterable[Artifact], reflection_ids: set[str]) -> dict[str, list[str]]:
+    """The documents that each of these reflections came from, by the ledger."""
+    found: dict[str, list[str]] = {}
+    for made in artefacts:
+        if reflection_ids and made.record.rows.get("ledger"):
+            table = pq.read_table(
+                made.path("ledger.parquet"),
+                columns=["reflection_id", "document_ids"],
+                filters=[("reflection_id", "in", reflection_ids)],
+            )
+            for row in table.to_pylist():
+                known = found.get(row["reflection_id"], [])
+                found[row["reflection_id"]] = list(dict.fromkeys([*known, *row["document_ids"]]))
+    return found
+
+
+def document_titles(artefacts: Iterable[Artifact]) -> dict[str, str]:
+    """Every document's title, or its id where it has none."""
+    titles: dict[str, str] = {}
+    for made in of_stage(artefacts, "corpus"):
+        table = pq.read_table(made.path("documents.parquet"), columns=["document_id", "title"])
+        titles |= {row["document_id"]: row["title"] or row["document_id"] for row in table.to_pylist()}
+    return titles

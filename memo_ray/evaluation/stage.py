@@ -1,0 +1,214 @@
+"""The evaluation stage: which systems are asked what, which memory is the run's, and its protocol questions.
+
+Base, memories by epoch and merges are asked alone on one engine; then the chosen memory is served beside the
+executive and a handful of questions goes through the gateway, as a user's would.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memo_ray.artifacts.store import Artifact, Attempt
+from memo_ray.config.run import RunConfig
+from memo_ray.config.serving import ServingConfig
+from memo_ray.errors import GenerationError
+from memo_ray.evaluation.asked import Asked, corpus_questions, held_out_questions, protocol_questions, trained_questions
+from memo_ray.evaluation.protocol_rows import SYSTEM, protocol_rows
+from memo_ray.evaluation.ray_evaluation import Asking, ask_alone
+from memo_ray.evaluation.recall import choice_facts
+from memo_ray.models.ray_engine import Engine
+from memo_ray.rows import Answer, Question, Reflection, Reject, Transcript
+
+if TYPE_CHECKING:
+    from memo_ray.pipeline import Results
+
+Progress = Callable[[int, int, str], None]
+
+
+def evaluate(
+    config: RunConfig, base: Path, executive: Path | None, results: Results, attempt: Attempt, progress: Progress
+) -> None:
+    """Write `answers`, `transcripts` and `rejects`; facts: `systems` (the summary's names to those of `answers`)
+    and `memory` (which folder of which artefact is the run's memory, and how it was chosen)."""
+    asked = asked_of(results, config.evaluation.max_trained)
+    if results.merging is not None:
+        systems, chosen = merged_systems(results), None
+        earlier = results.merging.rows("answers", Answer)
+    else:
+        systems, chosen, earlier = epoch_systems(results, every=config.evaluation.epochs), "", []
+    found = ask_systems(config, base, {"base": base, **systems}, asked, progress)
+    answers = [*found.answers, *earlier]
+    if results.merging is not None:
+        memory = merged_memory(results.merging)
+        names = {"base": "base", "memory": memory["folder"].removeprefix("merged/")}
+        names |= {name: name for name in [*systems, *dict.fromkeys(row.system for row in earlier)]}
+    else:
+        choice = choice_facts(answers, list(systems))
+        chosen = str(choice["epoch"])
+        (training,) = results.training.values()
+        memory = reference(training, chosen, str(choice["chosen_by"]))
+        names = {"base": "base", "memory": chosen}
+        attempt.facts["choice"] = choice
+    attempt.facts |= {"systems": names, "memory": memory}
+    artifact = results.merging or next(iter(results.training.values()))
+    spoken = ask_protocol(
+        config.serving, artifact.path(str(memory["folder"])), executive, asked, config.evaluation.protocol_questions, progress
+    )
+    attempt.add_cost(engine_starts=found.engine_starts + spoken.engine_starts)
+    for kind in ("input_tokens", "output_tokens"):
+        attempt.add_cost(**{kind: sum(getattr(row, kind) for row in [*found.answers, *spoken.answers])})
+    attempt.write("answers", [*answers, *spoken.answers], Answer)
+    attempt.write("transcripts", spoken.transcripts, Transcript)
+    attempt.write("rejects", [*found.rejects, *spoken.rejects], Reject)
+
+
+def merge_memories(config: RunConfig, base: Path, results: Results, attempt: Attempt, progress: Progress) -> None:
+    """Choose every corpus's epoch on its own held-out questions, then sweep the merges of those memories.
+
+    Every merge is also asked what the evaluation asks, while its weights are there; that chooses nothing.
+    """
+    from memo_ray.evaluation.selection import choose_epochs
+    from memo_ray.merging.ray_merging import sweep
+
+    assert config.merging is not None  # run_stages asks for this stage only when the section is there
+    reflections = {name: made.rows("reflections", Reflection) for name, made in results.synthesis.items()}
+    epochs = {name: epochs_of(made) for name, made in results.training.items()}
+    engine, max_tokens = config.evaluation.engine, config.evaluation.max_tokens
+    progress(0, 1, "choosing epochs")
+    with Engine.start(engine, base) as started:
+        chosen = choose_epochs(started, epochs, reflections, max_tokens)
+    attempt.add_cost(engine_starts=1)
+    memories = {name: epochs[name][epoch] for name, epoch in chosen.items()}
+    asked = asked_of(results, config.evaluation.max_trained)
+    sweep(config.merging, base, memories, reflections, engine, max_tokens, attempt, asked, progress)
+    attempt.facts["chosen_epochs"] = chosen
+
+
+def epoch_systems(results: Results, *, every: bool) -> dict[str, Path]:
+    """The epochs of the only memory; the last one alone unless `every`."""
+    (training,) = results.training.values()
+    epochs = epochs_of(training)
+    return epochs if every else dict([list(epochs.items())[-1]])
+
+
+def merged_systems(results: Results) -> dict[str, Path]:
+    """Every corpus's own memory at its chosen epoch, beside which the merges are judged."""
+    assert results.merging is not None  # the caller has checked
+    chosen = results.merging.record.facts["chosen_epochs"]
+    return {f"memory-{corpus}": results.training[corpus].path(epoch) for corpus, epoch in chosen.items()}
+
+
+def merged_memory(merging: Artifact) -> dict[str, str]:
+    """The best merge, as the run's memory."""
+    return reference(merging, f"merged/{merging.record.facts['best']}", "recall of the merge on held-out questions")
+
+
+def reference(artifact: Artifact, folder: str, chosen_by: str) -> dict[str, str]:
+    """How a later command finds the memory again."""
+    record = artifact.record
+    return {"artifact": record.name, "digest": record.digest, "folder": folder, "chosen_by": chosen_by}
+
+
+def asked_of(results: Results, max_trained: int) -> list[Asked]:
+    """The question sets of a run's artefacts."""
+    reflections = {name: made.rows("reflections", Reflection) for name, made in results.synthesis.items()}
+    questions = {name: made.rows("questions", Question) for name, made in results.corpora.items()}
+    return question_sets(reflections, questions, max_trained)
+
+
+def epochs_of(training: Artifact) -> dict[str, Path]:
+    """Epoch name → folder, in order."""
+    names = sorted({entry.path.split("/")[0] for entry in training.record.files}, key=lambda name: int(name[6:]))
+    return {name: training.path(name) for name in names}
+
+
+@dataclass
+class Evaluated:
+    """The rows of the evaluation's tables, and engines started on the way."""
+
+    answers: list[Answer] = field(default_factory=list)
+    transcripts: list[Transcript] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    engine_starts: int = 0
+
+
+def question_sets(
+    reflections: Mapping[str, Sequence[Reflection]], questions: Mapping[str, Sequence[Question]], max_trained: int
+) -> list[Asked]:
+    """Everything that is asked, over all corpora: trained and held-out reflections, then the corpora's questions."""
+    share = max(1, max_trained // max(1, len(reflections)))
+    trained = [row for rows in reflections.values() for row in trained_questions(rows, share)]
+    held_out = [row for rows in reflections.values() for row in held_out_questions(rows)]
+    corpus = [row for rows in questions.values() for row in corpus_questions(rows)]
+    return [*trained, *held_out, *corpus]
+
+
+def ask_systems(
+    config: RunConfig, base: Path, systems: Mapping[str, Path], asked: Sequence[Asked], progress: Progress
+) -> Evaluated:
+    """Ask `systems` alone; the engine starts on `base`, which must be the first of them."""
+    total, before = len(systems) * len(asked), list(systems)
+
+    def count(system: str, done: int, of: int) -> None:
+        progress(before.index(system) * of + done, total, f"asking {system}")
+
+    with Engine.start(config.evaluation.engine, base) as engine:
+        asking: Asking = ask_alone(engine, systems, asked, config.evaluation.max_tokens, count, loaded=base)
+    return Evaluated(asking.answers, [], asking.rejects, engine_starts=1)
+
+
+def ask_protocol(
+    serving: ServingConfig, memory: Path, executive: Path | None, asked: Sequence[Asked], count: int, progress: Progress
+) -> Evaluated:
+    """Serve `memory` and the executive, and put `count` of the corpora's questions through the gateway.
+
+    A question that the gateway cannot answer becomes a reject: neither right nor wrong.
+    """
+    from memo_ray.serving.client import ask
+    from memo_ray.serving.ray_serving import deploy
+
+    chosen = protocol_questions([row for row in asked if row.kind not in ("trained", "held_out")], count)
+    found = Evaluated(engine_starts=2 if executive else 1)
+    if not chosen:
+        return Evaluated()
+    progress(0, len(chosen), "starting the gateway")
+    key = os.environ.get(serving.api_key_env) if serving.api_key_env else None
+    # For these questions alone: nobody else should find the gateway, and the configured port may be serving.
+    local = serving.model_copy(update={"host": "127.0.0.1", "port": free_port()})
+    served = deploy(local, str(memory), str(executive) if executive else None)
+
+    def put(row: Asked) -> tuple[Answer, Transcript] | Reject:
+        clock = time.perf_counter()
+        try:
+            reply = ask(served.url, row.question, api_key=key, timeout_s=serving.request_timeout_s)
+        except GenerationError as error:
+            return Reject(row.question_id, "evaluation", f"{SYSTEM}/{row.kind}", "generation_error", str(error),
+                          prompt=row.question)  # fmt: skip
+        return protocol_rows(row, reply, time.perf_counter() - clock)
+
+    try:
+        with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
+            for done, outcome in enumerate(pool.map(put, chosen), start=1):
+                progress(done, len(chosen), "through the protocol")
+                if isinstance(outcome, Reject):
+                    found.rejects.append(outcome)
+                else:
+                    found.answers.append(outcome[0])
+                    found.transcripts.append(outcome[1])
+    finally:
+        served.close()
+    return found
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

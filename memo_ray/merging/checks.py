@@ -1,0 +1,283 @@
+"""Whether memories can be merged, told from their configurations, tokenizers and safetensors headers alone.
+
+In go the folders of the base and of the memories; out comes `Inputs`, what a merge needs to know about them, or a
+MergeError that names the folders and what to do. No weights are read, except that a tied tensor which a folder
+stores twice is compared with its twin.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memo_ray.errors import MergeError
+
+DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+"""Floating-point formats by their name in a safetensors header and in mergekit."""
+
+NOT_THE_MODEL = {"transformers_version", "use_cache", "dtype", "torch_dtype", "architectures", "initializer_range"}
+"""Keys of config.json that may differ between a base and its fine-tuned models (as may `_...` and `..._token_id`)."""
+
+BYTES_PER_ELEMENT = 60
+"""Peak memory of a merge for each element of its largest tensor, at two memories: measured with TIES, which sorts."""
+BYTES_PER_FURTHER_MEMORY = 8
+PROCESS_BYTES = 1_000_000_000
+"""Memory of the process itself: its libraries, and the tensors that wait to be written."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor as a header describes it; `start` and `end` are byte offsets in `file`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    file: Path
+    start: int
+    end: int
+
+    @property
+    def elements(self) -> int:
+        product = 1
+        for size in self.shape:
+            product *= size
+        return product
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A base and its memories that passed every check. `tensors` are those to merge, as the base stores them."""
+
+    base: Path
+    memories: dict[str, Path]
+    tensors: dict[str, Tensor]
+    dtype: str
+
+    @property
+    def disk_bytes(self) -> int:
+        """What one merged model takes on disk."""
+        return sum(tensor.end - tensor.start for tensor in self.tensors.values())
+
+    @property
+    def memory_bytes(self) -> int:
+        """What one merge needs in memory at most; the tensors are read one at a time."""
+        largest = max(tensor.elements for tensor in self.tensors.values())
+        shard = min(self.disk_bytes, 2_000_000_000)
+        each = BYTES_PER_ELEMENT + BYTES_PER_FURTHER_MEMORY * (len(self.memories) - 2)
+        return PROCESS_BYTES + shard + largest * each
+
+
+def check(base: Path, memories: Mapping[str, Path]) -> Inputs:
+    """What a merge of `memories` over their common `base` needs to know. Raises MergeError when it cannot be done.
+
+    That `base` is what the memories were fine-tuned from is known as far as files tell: the same architecture,
+    settings, tensors, number format, tokenizer and chat template.
+    """
+    folders = {"base": base, **{f"memory {name}": path for name, path in memories.items()}}
+    _distinct(folders)
+    for folder in folders.values():
+        if not (folder / "config.json").is_file():
+            raise MergeError(f"{folder}: holds no config.json; give the folder of a Hugging Face model on this machine")
+    stored = {folder: read_tensors(folder) for folder in folders.values()}
+    parameters, tied = _architecture(base)
+    for folder in memories.values():
+        _same_config(base, folder)
+        _same_tokenizer(base, folder)
+    for folder, tensors in stored.items():
+        _drop_tied(folder, tensors, tied)
+    for folder in memories.values():
+        _same_tensors(base, stored[base], folder, stored[folder], parameters)
+    in_all = set.intersection(*(set(tensors) for tensors in stored.values()))
+    merged = {name: tensor for name, tensor in stored[base].items() if name in in_all}
+    formats = {tensor.dtype for tensor in merged.values()}
+    if len(formats) > 1 or formats - DTYPES.keys():
+        raise MergeError(
+            f"{base}: stores its tensors as {', '.join(sorted(formats))}; merging takes one of "
+            f"{', '.join(DTYPES.values())} for all, so save the base in one of them and fine-tune from that"
+        )
+    return Inputs(base, dict(memories), merged, DTYPES[formats.pop()])
+
+
+def check_disk(folder: Path, needed: int) -> None:
+    """Raise MergeError unless the disk under `folder` has `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise MergeError(
+            f"{folder}: a merged model needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; "
+            "free space or set `root:` to a larger disk"
+        )
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a model folder by name, from the headers of its safetensors files."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            shards = json.loads(index.read_bytes())["weight_map"]
+        except (ValueError, KeyError):
+            raise MergeError(f"{index}: is not an index of safetensors files; save the model again") from None
+        headers = {file: _header(folder / file) for file in set(shards.values())}
+        missing = [name for name, file in shards.items() if name not in headers[file]]
+        if missing:
+            raise MergeError(f"{index}: lists {missing[0]}, which {shards[missing[0]]} lacks; save the model again")
+        return {name: headers[file][name] for name, file in shards.items()}
+    if not (folder / "model.safetensors").is_file():
+        raise MergeError(f"{folder}: holds no model.safetensors; save the model as safetensors, nothing else is read")
+    return _header(folder / "model.safetensors")
+
+
+def _header(file: Path) -> dict[str, Tensor]:
+    damaged = MergeError(f"{file}: is missing or damaged; remove the model's folder and make it again")
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            if length + 8 > size:
+                raise damaged
+            header = json.loads(opened.read(length))
+    except (FileNotFoundError, ValueError):
+        raise damaged from None
+    header.pop("__metadata__", None)
+    data = 8 + length
+    tensors = {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        tensors[name] = Tensor(entry["dtype"], tuple(entry["shape"]), file, data + start, data + end)
+    if not tensors or max(tensor.end for tensor in tensors.values()) != size:
+        raise damaged
+    return tensors
+
+
+def _distinct(folders: Mapping[str, Path]) -> None:
+    if len(folders) < 3:
+        raise MergeError("a merge needs two or more memories")
+    seen: dict[Path, str] = {}
+    for name, folder in folders.items():
+        other = seen.setdefault(folder.resolve(), name)
+        if other != name:
+            raise MergeError(f"{folder}: is given as {other} and as {name}; every input needs a folder of its own")
+
+
+def _load_config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise MergeError(f"{folder / 'config.json'}: cannot be read ({str(error).splitlines()[0][:200]})") from None
+
+
+def _architecture(base: Path) -> tuple[set[str], dict[str, str]]:
+    """The names of the base's parameters, and which of them (keys) are tied to which other (values)."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = _load_config(base)
+    if getattr(config, "quantization_config", None):
+        raise MergeError(f"{base}: is quantised; merge the model it was made from")
+    if len(config.architectures or []) != 1:
+        raise MergeError(f"{base / 'config.json'}: must name one class in `architectures`, has {config.architectures}")
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except ValueError:
+        raise MergeError(f"{base}: {config.architectures[0]} is no causal language model; use one as base") from None
+    return set(model.state_dict()), dict(model.all_tied_weights_keys)
+
+
+def _same_config(base: Path, memory: Path) -> None:
+    of_base, of_memory = _load_config(base), _load_config(memory)
+    if of_base.architectures != of_memory.architectures:
+        raise MergeError(
+            f"{memory}: has the architecture {of_memory.architectures}, its base {base} {of_base.architectures}; "
+            "merge only memories that were fine-tuned from this base"
+        )
+    left, right = of_base.to_dict(), of_memory.to_dict()
+    different = [
+        key
+        for key in sorted(left.keys() | right.keys())
+        if left.get(key) != right.get(key)
+        and not (key in NOT_THE_MODEL or key.startswith("_") or key.endswith("_token_id"))
+    ]
+    if different:
+        key = different[0]
+        raise MergeError(
+            f"{memory / 'config.json'}: {key} is {right.get(key)}, in its base {base} {left.get(key)}; "
+            "merge only memories that were fine-tuned from this base"
+        )
+
+
+def _same_tokenizer(base: Path, memory: Path) -> None:
+    of_base, of_memory = _load_tokenizer(base), _load_tokenizer(memory)
+    what = "vocabulary" if of_base.get_vocab() != of_memory.get_vocab() else "chat template"
+    if what == "vocabulary" or of_base.chat_template != of_memory.chat_template:
+        raise MergeError(
+            f"{memory}: its tokenizer has another {what} than that of its base {base}, which the merged memory gets; "
+            "merge only memories that kept the base's tokenizer"
+        )
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise MergeError(
+            f"{folder}: holds no tokenizer that can be read ({str(error).splitlines()[0][:200]}); "
+            "copy the base's tokenizer files into it"
+        ) from None
+
+
+def _drop_tied(folder: Path, tensors: dict[str, Tensor], tied: Mapping[str, str]) -> None:
+    """Forget tied tensors that a folder stores a second time: merged on their own, they would no longer be tied."""
+    for name, source in tied.items():
+        if name not in tensors:
+            continue
+        if source not in tensors:
+            raise MergeError(f"{folder}: stores the tied {source} only as {name}; load and save it with transformers")
+        if not _equal(tensors[name], tensors[source]):
+            raise MergeError(
+                f"{folder}: config.json ties {name} to {source}, but the two differ; "
+                "fine-tune again with tied weights, or from a base with tie_word_embeddings: false"
+            )
+        del tensors[name]
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    step = 1 << 24
+    with one.file.open("rb") as left, other.file.open("rb") as right:
+        left.seek(one.start)
+        right.seek(other.start)
+        return all(
+            left.read(min(step, one.end - at)) == right.read(min(step, one.end - at))
+            for at in range(one.start, one.end, step)
+        )
+
+
+def _same_tensors(
+    base: Path, of_base: Mapping[str, Tensor], memory: Path, of_memory: Mapping[str, Tensor], parameters: set[str]
+) -> None:
+    # A base from an old release may store buffers that today's architectures no longer have; those may be missing.
+    missing = sorted((of_base.keys() & parameters) - of_memory.keys())
+    extra = sorted(of_memory.keys() - of_base.keys())
+    if missing or extra:
+        what = f"lacks {missing[0]}" if missing else f"has {extra[0]}"
+        raise MergeError(f"{memory}: {what}, unlike its base {base}; merge only full models fine-tuned from this base")
+    for name, tensor in of_memory.items():
+        expected = of_base[name]
+        if tensor.shape != expected.shape:
+            raise MergeError(
+                f"{memory}: {name} has the shape {list(tensor.shape)}, in its base {base} {list(expected.shape)}; "
+                "merge only memories that were fine-tuned from this base"
+            )
+        if tensor.dtype != expected.dtype:
+            raise MergeError(
+                f"{memory}: {name} is stored as {tensor.dtype}, in its base {base} as {expected.dtype}; "
+                "save both in the same number format (the memory in the base's)"
+            )

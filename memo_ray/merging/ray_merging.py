@@ -1,0 +1,223 @@
+"""The sweep: merges the memories of a run's corpora by every recipe and keeps those that recall most.
+
+Merges are CPU trials of Ray Tune; each merged memory is then asked the held-out reflections of all corpora on one
+engine, whose weights are reloaded in place. In go a base and K memories; out come the tables `sweep`, `answers` and
+`rejects`, and the best memories' folders. Nothing but held-out reflections decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from memo_ray.artifacts.store import Attempt
+from memo_ray.config.merging import MergeRecipe, MergingConfig
+from memo_ray.config.models import VllmModel
+from memo_ray.errors import MergeError
+from memo_ray.evaluation.asked import Asked, held_out_questions
+from memo_ray.evaluation.ray_evaluation import Asking, ask_alone
+from memo_ray.merging.checks import Inputs, check, check_disk
+from memo_ray.merging.merge import MergeJob
+from memo_ray.merging.ray_trials import merge_all
+from memo_ray.merging.recipes import choose
+from memo_ray.merging.scores import SweepProgress, quality, rank, sweep_rows
+from memo_ray.models.ray_engine import Engine
+from memo_ray.rows import Answer, Reflection, Reject, SweepRow, content_id
+
+LOG = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+"""Called with the steps done, the steps in all (a merge and a score for each recipe), and what was done last."""
+
+
+class Ask(Protocol):
+    """Asks the memory in `folder`, called `system` in the rows, every question alone at temperature 0."""
+
+    def __call__(self, system: str, folder: Path, asked: Sequence[Asked]) -> Asking: ...
+
+
+def sweep(
+    config: MergingConfig,
+    base: Path,
+    memories: Mapping[str, Path],
+    held_out: Mapping[str, Sequence[Reflection]],
+    engine: VllmModel,
+    max_tokens: int,
+    attempt: Attempt,
+    also: Sequence[Asked] = (),
+    progress: Progress | None = None,
+    ask: Ask | None = None,
+) -> None:
+    """Try every recipe of `config` on `memories` (corpus → folder) and keep the best (paper, Appendix H).
+
+    `held_out` gives each corpus's reflections; their held-out rows choose. `also` are further questions that every
+    merge is asked while its weights are there; they choose nothing. `ask` stands in for the engine.
+
+    Writes the tables `sweep` (SweepRow, in the order of the recipes), `answers` and `rejects` (system: the recipe's
+    id), the folders `merged/<recipe id>` of the `config.keep` best, and the facts `best`, `kept` (best first),
+    `recall` (of the best), `chosen_on` (held-out questions by corpus), `without_held_out` (corpora that had none)
+    and `left_out` (recipes of the preset, with the reason). What `attempt.progress` holds is not done again.
+
+    Raises MergeError when there is nothing to choose on, when the memories do not fit together, or when no machine
+    has the memory or disk; needs ray to be initialised.
+    """
+    recipes, left_out = choose(config, len(memories))
+    ids = _held_out_ids(held_out)
+    asked = _questions(held_out, also)
+    # A trial runs in a folder of its own, so relative paths would mean something else there.
+    inputs = check(base.absolute(), {corpus: path.absolute() for corpus, path in memories.items()})
+    run = _Sweep(config, recipes, inputs, SweepProgress(attempt.progress, _digest(asked)), progress)
+    while waiting := run.waiting():
+        batch = run.batch(waiting)
+        run.merge(batch)
+        # The engine lives for a batch, so that none holds a GPU while merges are made; mostly there is one batch.
+        with _EngineAsk(engine, max_tokens, attempt) as from_engine:
+            run.score(batch, ask or from_engine, asked, ids)
+    run.publish(attempt, ids)
+    attempt.facts |= {
+        "chosen_on": {corpus: len(names) for corpus, names in ids.items()},
+        "without_held_out": [corpus for corpus in memories if corpus not in ids],
+        "left_out": left_out,
+    }
+
+
+class _Sweep:
+    """One call of `sweep`: what is left to do, and doing it."""
+
+    def __init__(
+        self,
+        config: MergingConfig,
+        recipes: Mapping[str, MergeRecipe],
+        inputs: Inputs,
+        progress: SweepProgress,
+        report: Progress | None,
+    ) -> None:
+        self.config, self.recipes, self.inputs, self.progress = config, recipes, inputs, progress
+        self._report = report
+
+    def waiting(self) -> list[str]:
+        """Recipes that are not scored yet."""
+        return [name for name in self.recipes if not self.progress.is_scored(name)]
+
+    def batch(self, waiting: Sequence[str]) -> list[str]:
+        """As many of `waiting` as the disk holds at once; those merged already come first."""
+        merged = [name for name in waiting if self.progress.merged(name)]
+        room = shutil.disk_usage(self.progress.merges).free // _disk_bytes(self.inputs)
+        unmerged = [name for name in waiting if name not in merged][: int(room)]
+        if not merged and not unmerged:
+            check_disk(self.progress.merges, _disk_bytes(self.inputs))
+        return merged + unmerged
+
+    def merge(self, names: Sequence[str]) -> None:
+        """Make those of `names` that are not merged."""
+        jobs = {
+            name: MergeJob(recipe=self.recipes[name], base=self.inputs.base, memories=self.inputs.memories)
+            for name in names
+            if self.progress.merged(name) is None
+        }
+        if jobs:
+            merge_all(
+                jobs,
+                self.progress,
+                self.inputs.memory_bytes,
+                self.config.max_concurrent,
+                lambda name: self._step(f"merged {name}"),
+            )
+
+    def score(self, names: Sequence[str], ask: Ask, asked: Sequence[Asked], ids: Mapping[str, set[str]]) -> None:
+        """Ask every merge of `names`, and remove its weights unless it is among the best so far."""
+        for name in names:
+            clock = time.monotonic()
+            found = ask(name, self.progress.merges / name, asked)
+            self.progress.finish_score(name, found.answers, found.rejects, time.monotonic() - clock)
+            self._keep_best(ids)
+            self._step(f"scored {name}")
+
+    def publish(self, attempt: Attempt, ids: Mapping[str, set[str]]) -> None:
+        """Write the tables, move the best merges into the artefact, and note what they cost."""
+        scored = {name: self.progress.scored(name) for name in self.recipes}
+        qualities = {name: quality(one.answers, ids) for name, one in scored.items()}
+        best = rank(qualities)[: self.config.keep]
+        # An attempt that was killed at its very end had scored these merges and moved their weights away.
+        self.merge(best)
+        (attempt.folder / "merged").mkdir()
+        for name in best:
+            (self.progress.merges / name).rename(attempt.folder / "merged" / name)
+        answers = [row for one in scored.values() for row in one.answers]
+        attempt.write("sweep", sweep_rows(self.recipes, scored, qualities, best), SweepRow)
+        attempt.write("answers", answers, Answer)
+        attempt.write("rejects", [row for one in scored.values() for row in one.rejects], Reject)
+        attempt.add_cost(
+            merge_seconds=round(sum(one.merge_seconds for one in scored.values()), 3),
+            score_seconds=round(sum(one.score_seconds for one in scored.values()), 3),
+            input_tokens=sum(row.input_tokens for row in answers),
+            output_tokens=sum(row.output_tokens for row in answers),
+        )
+        attempt.facts |= {"best": best[0], "kept": best, "recall": qualities[best[0]].recall}
+
+    def _keep_best(self, ids: Mapping[str, set[str]]) -> None:
+        scored = [name for name in self.recipes if self.progress.is_scored(name)]
+        ranked = rank({name: quality(self.progress.scored(name).answers, ids) for name in scored})
+        for name in ranked[self.config.keep :]:
+            self.progress.remove_merge(name)
+
+    def _step(self, what: str) -> None:
+        scored = {name for name in self.recipes if self.progress.is_scored(name)}
+        merged = {name for name in self.recipes if self.progress.merged(name)} | scored
+        done, total = len(scored) + len(merged), 2 * len(self.recipes)
+        LOG.info("%d of %d: %s", done, total, what)
+        if self._report:
+            self._report(done, total, what)
+
+
+class _EngineAsk:
+    """Asks on one engine, started with the first merge and reloaded in place for every other."""
+
+    def __init__(self, config: VllmModel, max_tokens: int, attempt: Attempt) -> None:
+        self._config, self._max_tokens, self._attempt = config, max_tokens, attempt
+        self._engine: Engine | None = None
+
+    def __call__(self, system: str, folder: Path, asked: Sequence[Asked]) -> Asking:
+        loaded = None
+        if self._engine is None:
+            self._engine = Engine.start(self._config, folder)
+            self._attempt.add_cost(engine_starts=1)
+            loaded = folder
+        return ask_alone(self._engine, {system: folder}, asked, self._max_tokens, loaded=loaded)
+
+    def __enter__(self) -> _EngineAsk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._engine is not None:
+            self._engine.close()
+
+
+def _held_out_ids(held_out: Mapping[str, Sequence[Reflection]]) -> dict[str, set[str]]:
+    ids = {corpus: {row.question_id for row in held_out_questions(rows)} for corpus, rows in held_out.items()}
+    found = {corpus: names for corpus, names in ids.items() if names}
+    if not found:
+        raise MergeError(
+            "merging: no corpus has held-out reflections, on which alone a merge may be chosen; "
+            "raise synthesis.held_out.share and synthesis.held_out.max_questions"
+        )
+    return found
+
+
+def _questions(held_out: Mapping[str, Sequence[Reflection]], also: Sequence[Asked]) -> list[Asked]:
+    """The held-out questions of all corpora, then `also`, each once."""
+    rows = [row for reflections in held_out.values() for row in held_out_questions(reflections)]
+    return list({(row.kind, row.question_id): row for row in [*rows, *also]}.values())
+
+
+def _digest(asked: Sequence[Asked]) -> str:
+    return content_id(*sorted(f"{row.kind} {row.question_id}" for row in asked))
+
+
+def _disk_bytes(inputs: Inputs) -> int:
+    """One merged folder: its weights, and its tokenizer and headers."""
+    return inputs.disk_bytes + inputs.disk_bytes // 20 + 50_000_000

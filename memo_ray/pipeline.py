@@ -1,0 +1,204 @@
+"""The stages of a run, in order; read this file first.
+
+    documents ─ corpus ─▶ chunks, groups ─ synthesis ─▶ reflections ─ training ─▶ a memory model
+        ─ merging ─▶ one memory out of several corpora' ─ evaluation (through serving) ─▶ scores, report
+
+Each stage reads finished artefacts and writes one; none reaches back. A stage whose fingerprint (settings,
+prompts, models and contents of its inputs) is already in the store is not run again: that is all there is to
+resuming between stages. `memo run` calls `run_stages`; the work of a stage is in the room of its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from memo_ray.artifacts.fingerprint import fingerprint
+from memo_ray.artifacts.store import Artifact, Attempt
+from memo_ray.config.corpus import CorpusConfig
+from memo_ray.config.training import TrainingConfig
+from memo_ray.errors import ConfigError
+from memo_ray.rows import Reflection
+from memo_ray.workspace import Workspace
+
+if TYPE_CHECKING:
+    from memo_ray.models.sources import ModelSource
+
+STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
+"""In this order. Serving is not an artefact: evaluation starts it for its protocol questions, `memo serve` for good."""
+
+VERSIONS = {"corpus": 1, "synthesis": 1, "training": 1, "merging": 1, "evaluation": 1}
+"""Raised when a stage's code changes what it makes; part of the fingerprint."""
+
+NOT_SEMANTIC = {
+    "corpus": {"paths", "questions", "name", "max_reject_share"},
+    "training": {"base", "revision", "workers", "cpus_per_worker", "max_failures"},
+    "merging": {"max_concurrent"},
+}
+"""Settings that say where and how fast, not what: they stay out of the fingerprint."""
+
+
+@dataclass
+class Results:
+    """The artefacts of a run that are finished, by corpus where there is one for each."""
+
+    corpora: dict[str, Artifact] = field(default_factory=dict)
+    synthesis: dict[str, Artifact] = field(default_factory=dict)
+    training: dict[str, Artifact] = field(default_factory=dict)
+    merging: Artifact | None = None
+    evaluation: Artifact | None = None
+
+    def all(self) -> list[Artifact]:
+        """Every finished artefact, in the order of the stages."""
+        made = [*self.corpora.values(), *self.synthesis.values(), *self.training.values(), self.merging, self.evaluation]
+        return [artifact for artifact in made if artifact is not None]
+
+
+def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) -> Results:
+    """Bring the stages up to `until` to their finished state; those before `start` must be finished already.
+
+    Raises a MemoError that says what to do; whatever was finished before it stays and is reused.
+    """
+    for name in (start, until):
+        if name not in STAGES:
+            raise ConfigError(f"stage {name}: there is none of that name; the stages are {', '.join(STAGES)}")
+    wanted = STAGES[: STAGES.index(until) + 1]
+    results = Results()
+
+    def allowed(stage: str) -> bool:
+        return STAGES.index(stage) >= STAGES.index(start)
+
+    for corpus in run.config.corpora:
+        results.corpora[corpus.name] = make_corpus(run, corpus, allowed("corpus"))
+    if "synthesis" in wanted:
+        for name, corpus in results.corpora.items():
+            results.synthesis[name] = make_synthesis(run, name, corpus, allowed("synthesis"))
+    if "training" in wanted:
+        for name, synthesis in results.synthesis.items():
+            results.training[name] = make_training(run, name, synthesis, allowed("training"))
+    if "merging" in wanted and run.config.merging is not None:
+        results.merging = make_merging(run, results, allowed("merging"))
+    if "evaluation" in wanted:
+        results.evaluation = make_evaluation(run, results, allowed("evaluation"))
+    return results
+
+
+def make_corpus(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artifact:
+    """documents (files) → `documents`, `chunks`, `groups`, `questions`, `rejects`."""
+    from memo_ray.corpus.loaders import source_digests
+
+    def build(attempt: Attempt) -> None:
+        from memo_ray.corpus.ray_corpus import build_corpus
+
+        build_corpus(corpus, attempt)
+
+    return make(run, "corpus", corpus.name, semantic("corpus", corpus), source_digests(corpus), build, may_run)
+
+
+def make_synthesis(run: Workspace, name: str, corpus: Artifact, may_run: bool) -> Artifact:
+    """`chunks`, `groups` → `reflections`, `ledger`, `rejects` (paper, Section 4.1)."""
+    from memo_ray.models.opening import identity, source_of
+    from memo_ray.synthesis.recipe import semantics
+
+    config = run.config.synthesis
+    source = source_of(config.generator, "synthesis.generator")
+
+    def build(attempt: Attempt) -> None:
+        from memo_ray.synthesis.ray_synthesis import synthesise
+
+        synthesise(config, corpus, source.path if source else None, attempt)
+
+    inputs = {"corpus": corpus.record.digest, "generator": identity(config.generator, source)}
+    return make(run, "synthesis", name, semantics(config), inputs, build, may_run)
+
+
+def make_training(run: Workspace, name: str, synthesis: Artifact, may_run: bool) -> Artifact:
+    """`reflections` → Hugging Face folders `epoch-1` to `epoch-N` (paper, Section 4.2)."""
+    config = run.config.training
+    base = base_model(config)
+
+    def build(attempt: Attempt) -> None:
+        from memo_ray.training.ray_training import train_memory
+
+        train_memory(config, synthesis.rows("reflections", Reflection), base.path, attempt)
+
+    inputs = {"synthesis": synthesis.record.digest, "base": base.digest}
+    return make(run, "training", name, semantic("training", config), inputs, build, may_run)
+
+
+def make_merging(run: Workspace, results: Results, may_run: bool) -> Artifact:
+    """The memories of all corpora → merged memories and the table of the sweep (paper, Section 4.3)."""
+    config, base = run.config.merging, base_model(run.config.training)
+    assert config is not None  # run_stages asks for this stage only when the section is there
+
+    def build(attempt: Attempt) -> None:
+        from memo_ray.evaluation.stage import merge_memories
+
+        merge_memories(run.config, base.path, results, attempt, run.console.progress)
+
+    inputs = {f"training-{name}": artifact.record.digest for name, artifact in results.training.items()}
+    inputs |= {f"synthesis-{name}": artifact.record.digest for name, artifact in results.synthesis.items()}
+    return make(run, "merging", "", semantic("merging", config), inputs, build, may_run)
+
+
+def make_evaluation(run: Workspace, results: Results, may_run: bool) -> Artifact:
+    """Questions and systems → `answers`, `transcripts`, `rejects`, and which memory to serve."""
+    from memo_ray.models.opening import identity, source_of
+
+    serving = run.config.serving
+    executive = source_of(serving.executive, "serving.executive")
+
+    def build(attempt: Attempt) -> None:
+        from memo_ray.evaluation.stage import evaluate
+
+        executive_path = executive.path if executive else None
+        evaluate(run.config, base_model(run.config.training).path, executive_path, results, attempt, run.console.progress)
+
+    config = {
+        "evaluation": run.config.evaluation.model_dump(mode="json", exclude={"engine"}),
+        "dtype": run.config.evaluation.engine.dtype,
+        "protocol": serving.protocol.model_dump(mode="json"),
+    }
+    inputs = {artifact.record.name: artifact.record.digest for artifact in results.all()}
+    inputs["executive"] = identity(serving.executive, executive)
+    return make(run, "evaluation", "", config, inputs, build, may_run)
+
+
+def make(
+    run: Workspace,
+    stage: str,
+    corpus: str,
+    config: dict[str, Any],
+    inputs: dict[str, str],
+    build: Callable[[Attempt], None],
+    may_run: bool,
+) -> Artifact:
+    """The finished artefact of a stage: found by its fingerprint, or built now on the run's Ray cluster."""
+    name = f"{stage}-{corpus}" if corpus else stage
+    identity = fingerprint(stage, VERSIONS[stage], config, inputs)
+    found = run.store.find(name, identity)
+    if found is not None:
+        run.console.reused(name, found)
+        return found
+    if not may_run:
+        raise ConfigError(f"--from: {name} is not finished with these settings; start from {stage} or earlier")
+    with run.console.stage(name), run.ray(), run.store.attempt(name, stage, identity, config, inputs) as attempt:
+        build(attempt)
+    made = run.store.find(name, identity)
+    if made is None:
+        raise ConfigError(f"{name}: its record disappeared while the run went on; run the command again")
+    run.console.finished(name, made)
+    return made
+
+
+def semantic(stage: str, config: CorpusConfig | TrainingConfig | Any) -> dict[str, Any]:
+    """A stage's settings without those that cannot change its result."""
+    return config.model_dump(mode="json", exclude=NOT_SEMANTIC.get(stage, set()))
+
+
+def base_model(config: TrainingConfig) -> ModelSource:
+    """Folder and digest of the model that memories start from."""
+    from memo_ray.models.sources import resolve
+
+    return resolve(config.base, config.revision, "training.base")

@@ -1,0 +1,190 @@
+"""Runs the protocol over two chat models with asyncio: asks in parallel, cancels, keeps time and the transcript.
+
+Serving, evaluation and tests all answer questions through `run_protocol`. The rules are in `protocol.advance`;
+nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from memo_ray.config.protocol import ProtocolConfig
+from memo_ray.errors import GenerationError
+from memo_ray.models.chat import ChatModel, ChatRequest
+from memo_ray.protocol.protocol import advance, start
+from memo_ray.protocol.state import (
+    Ask,
+    Asked,
+    Cancel,
+    Deadline,
+    Done,
+    Effects,
+    Emit,
+    Event,
+    Evidence,
+    Failed,
+    Reply,
+    StageFacts,
+)
+from memo_ray.protocol.transcript import header, line
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A question's end. `transcript`: JSON lines that `protocol.replay` takes. `seconds`: from question to answer."""
+
+    done: Done
+    transcript: tuple[str, ...]
+    seconds: float
+    seconds_by_stage: dict[str, float]
+
+    @property
+    def answer(self) -> str:
+        return self.done.answer
+
+    @property
+    def justification(self) -> str:
+        return self.done.justification
+
+    @property
+    def citations(self) -> tuple[Evidence, ...]:
+        """The memory's answers that support the answer."""
+        return self.done.citations
+
+    @property
+    def stages(self) -> tuple[StageFacts, ...]:
+        return self.done.stages
+
+    @property
+    def input_tokens(self) -> int:
+        """Prompt tokens of both models over all stages."""
+        return sum(stage.executive_input_tokens + stage.memory_input_tokens for stage in self.stages)
+
+    @property
+    def output_tokens(self) -> int:
+        """Generated tokens of both models over all stages."""
+        return sum(stage.executive_output_tokens + stage.memory_output_tokens for stage in self.stages)
+
+
+@dataclass
+class Transport:
+    """The asks that are under way as asyncio tasks, and the clock."""
+
+    executive: ChatModel
+    memory: ChatModel
+    run_id: str
+    tasks: dict[str, asyncio.Task[Event]] = field(default_factory=dict)
+    cancelled: list[asyncio.Task[Event]] = field(default_factory=list)
+
+    def ask(self, ask: Ask) -> None:
+        self.tasks[ask.id] = asyncio.create_task(self.reply_to(ask), name=f"{self.run_id}/{ask.id}")
+
+    def cancel(self, ask_id: str) -> None:
+        task = self.tasks.pop(ask_id)
+        task.cancel()
+        self.cancelled.append(task)
+
+    async def reply_to(self, ask: Ask) -> Event:
+        """The model's reply as an event. Any error but GenerationError ends the question."""
+        request = ChatRequest(
+            request_id=f"{self.run_id}/{ask.id}",
+            messages=ask.messages,
+            temperature=ask.temperature,
+            max_tokens=ask.max_tokens,
+            top_p=ask.top_p,
+            schema=ask.schema,
+        )
+        model = self.executive if ask.to == "executive" else self.memory
+        try:
+            reply = await model.chat(request)
+        except GenerationError as error:
+            return Failed(ask.id, str(error))
+        return Reply(ask.id, reply.text, reply.input_tokens, reply.output_tokens, reply.finish_reason)
+
+    async def next_event(self, ends_at: float | None) -> Event:
+        """The next reply, the first by id when several are there; Deadline when there is none by `ends_at`."""
+        left = None if ends_at is None else max(0.0, ends_at - asyncio.get_running_loop().time())
+        finished, _ = await asyncio.wait(self.tasks.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if not finished:
+            return Deadline()
+        ask_id = min(ask_id for ask_id, task in self.tasks.items() if task in finished)
+        return self.tasks.pop(ask_id).result()
+
+    async def close(self) -> None:
+        """Cancel what is under way, and wait until the models have let go of it."""
+        for ask_id in list(self.tasks):
+            self.cancel(ask_id)
+        await asyncio.gather(*self.cancelled, return_exceptions=True)
+
+
+class Stopwatch:
+    """Seconds by stage, told from the stage events."""
+
+    def __init__(self, now: float) -> None:
+        self.began = self.since = now
+        self.stage = ""
+        self.seconds: dict[str, float] = {}
+
+    def switch(self, stage: str, now: float) -> None:
+        """Book the time since the last switch under the stage that ran, and begin `stage`."""
+        if self.stage:
+            self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self.since
+        self.stage, self.since = stage, now
+
+
+async def run_protocol(
+    question: str,
+    executive: ChatModel,
+    memory: ChatModel,
+    config: ProtocolConfig,
+    on_emit: Callable[[Emit], None] | None = None,
+    *,
+    schema_enforced: bool = False,
+    run_id: str | None = None,
+) -> Outcome:
+    """Answer `question` with the three-stage protocol.
+
+    `on_emit` is called with every stage event as it happens. `schema_enforced`: the executive's endpoint holds
+    replies to their schema, so that unusable ones are not sent back for repair. `run_id` begins every request's
+    id and must be unique among questions under way; none: a random one. Cancelling the call cancels its asks.
+    Raises ProtocolError when the question is empty; a model that cannot answer does not raise but degrades the
+    answer.
+    """
+    clock = asyncio.get_running_loop().time
+    watch = Stopwatch(clock())
+    ends_at = None if config.deadline_s is None else watch.began + config.deadline_s
+    transport = Transport(executive, memory, run_id or uuid.uuid4().hex)
+    lines = [header(config, schema_enforced), line(Asked(question))]
+    state, effects = start(question, config, schema_enforced)
+    try:
+        while (done := carry_out(effects, transport, watch, on_emit)) is None:
+            event = await transport.next_event(ends_at)
+            lines.append(line(event))
+            state, effects = advance(state, event)
+    finally:
+        await transport.close()
+    watch.switch("", clock())
+    return Outcome(done, tuple(lines), clock() - watch.began, watch.seconds)
+
+
+def carry_out(
+    effects: Effects, transport: Transport, watch: Stopwatch, on_emit: Callable[[Emit], None] | None
+) -> Done | None:
+    """Do what one step of the machine asks for; the end, when it is among it."""
+    done = None
+    for effect in effects:
+        if isinstance(effect, Ask):
+            transport.ask(effect)
+        elif isinstance(effect, Cancel):
+            transport.cancel(effect.id)
+        elif isinstance(effect, Done):
+            done = effect
+        else:
+            if effect.kind == "stage":
+                watch.switch(effect.stage, asyncio.get_running_loop().time())
+            if on_emit is not None:
+                on_emit(effect)
+    return done

@@ -1,0 +1,60 @@
+"""How the executive is asked: for a stage's turn, for the final synthesis, and once more after an unusable reply."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memo_ray.models.chat import Message
+from memo_ray.protocol.answering import ANSWERING
+from memo_ray.protocol.final import synthesis_messages
+from memo_ray.protocol.grounding import GROUNDING
+from memo_ray.protocol.identification import IDENTIFICATION
+from memo_ray.protocol.prompts import fill
+from memo_ray.protocol.quoting import quote
+from memo_ray.protocol.schemas import schema_of
+from memo_ray.protocol.stage import Stage, emit, turn_messages
+from memo_ray.protocol.state import Ask, Effects, State, Waiting
+
+STAGES: dict[str, Stage] = {stage.name: stage for stage in (GROUNDING, IDENTIFICATION, ANSWERING)}
+
+LONGEST_REPLY = 2000
+"""Characters of an unusable reply that the repair turn shows, and of one that becomes the answer."""
+
+FIRST, REPAIR = "ask", "repair"
+
+
+def prompt(state: State) -> tuple[Message, ...]:
+    return synthesis_messages(state) if state.stage == "synthesis" else turn_messages(STAGES[state.stage], state)
+
+
+def ask_executive(state: State, mended: tuple[Message, ...] = ()) -> tuple[State, Effects]:
+    """Ask for the reply of the current turn; `mended` holds what a repair turn adds to the prompt."""
+    config = state.config
+    synthesis = state.stage == "synthesis"
+    ask = Ask(
+        id=f"{state.stage}-{state.turn:03d}.{REPAIR if mended else FIRST}",
+        to="executive",
+        messages=(*prompt(state), *mended),
+        temperature=(
+            config.synthesis_temperature if synthesis else STAGES[state.stage].settings(config).executive_temperature
+        ),
+        top_p=config.executive_top_p,
+        max_tokens=config.executive_max_tokens,
+        schema=schema_of(state.stage, config.max_sub_questions),
+    )
+    return replace(state, waiting=(Waiting(ask.id, "executive"),)), (ask,)
+
+
+def may_repair(state: State, waiting: Waiting) -> bool:
+    """A reply is repaired once, and only where no schema was enforced."""
+    return not state.schema_enforced and waiting.id.endswith(FIRST)
+
+
+def repair(state: State, reply: str, error: str) -> tuple[State, Effects]:
+    """Show the executive its reply and what is wrong with it, and ask once more in the same turn."""
+    mended: tuple[Message, ...] = (
+        {"role": "assistant", "content": quote(reply)[:LONGEST_REPLY] or "(nothing)"},
+        {"role": "user", "content": fill("repair", error=quote(error))},
+    )
+    state, effects = ask_executive(state, mended)
+    return state, (emit(state, "repair", reason=error), *effects)

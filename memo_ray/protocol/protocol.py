@@ -1,0 +1,271 @@
+"""READ FIRST: the structured three-stage protocol as a state machine without I/O, clock or randomness.
+
+`start` takes a question and gives the first state and effects; `advance` takes an event and gives the next
+state and effects, until one of them is Done. The same events, whatever the order in which a turn's answers
+arrive, give the same answer; so a transcript of events is replayed without a model. Paper, Section 4.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from memo_ray.config.protocol import ProtocolConfig
+from memo_ray.errors import GenerationError, ProtocolError
+from memo_ray.protocol.candidates import best
+from memo_ray.protocol.executive import LONGEST_REPLY, STAGES, ask_executive, may_repair, repair
+from memo_ray.protocol.final import fallback, synthesised, unparsed
+from memo_ray.protocol.quoting import clean, printable
+from memo_ray.protocol.schemas import read_reply
+from memo_ray.protocol.stage import add_facts, emit, set_ended
+from memo_ray.protocol.state import (
+    Asked,
+    Cancel,
+    Deadline,
+    Done,
+    Effects,
+    Event,
+    Failed,
+    Reply,
+    StageFacts,
+    StageName,
+    State,
+    StopReason,
+    SubQuestion,
+    Waiting,
+)
+from memo_ray.protocol.sub_questions import gather, memory_asks, select, select_emits
+from memo_ray.protocol.transcript import read_transcript
+
+SYNTHESIS_TRIES = 2
+"""How often the final synthesis is asked for when the executive fails."""
+
+Step = tuple[State, Effects]
+
+
+def start(question: str, config: ProtocolConfig, schema_enforced: bool = False) -> Step:
+    """Begin with a user's question.
+
+    `schema_enforced`: the executive's endpoint holds replies to their JSON schema, so that one which cannot be
+    parsed is not worth a repair turn. Raises ProtocolError when the question is empty.
+    """
+    return advance(State(config, schema_enforced), Asked(question))
+
+
+def advance(state: State, event: Event) -> Step:
+    """The next state, and what to do now. Events for a cancelled Ask are ignored, as is a late Deadline.
+
+    Raises ProtocolError for an event that cannot happen: a reply to what was never asked or is answered already.
+    """
+    if isinstance(event, Asked):
+        return asked(state, event)
+    if state.stage == "new":
+        raise ProtocolError(f"{type(event).__name__} came before the question; begin with protocol.start")
+    if isinstance(event, Deadline):
+        return (state, ()) if state.stage == "done" else out_of_time(state)
+    waiting = next((item for item in state.waiting if item.id == event.id and item.answer is None), None)
+    if waiting is None:
+        if event.id in state.closed:
+            return state, ()
+        raise ProtocolError(f"{event.id}: was never asked, or has been answered already")
+    state = count_tokens(state, waiting, event)
+    if waiting.to == "memory":
+        return memory_answered(state, waiting, event)
+    state = replace(state, waiting=())
+    if state.stage == "synthesis":
+        return synthesis_replied(state, waiting, event)
+    return executive_replied(state, waiting, event)
+
+
+def replay(lines: Iterable[str]) -> Done:
+    """The end that a transcript leads to. Raises ProtocolError when it has none."""
+    for effects in trace(lines):
+        for effect in effects:
+            if isinstance(effect, Done):
+                return effect
+    raise ProtocolError("the transcript ends before the answer; it is incomplete")
+
+
+def trace(lines: Iterable[str]) -> Iterator[Effects]:
+    """The effects of each event of a transcript, in order."""
+    config, schema_enforced, events = read_transcript(lines)
+    state = State(config, schema_enforced)
+    for event in events:
+        state, effects = advance(state, event)
+        yield effects
+
+
+# The question
+
+
+def asked(state: State, event: Asked) -> Step:
+    if state.stage != "new":
+        raise ProtocolError("a question is already being answered; each needs a state of its own")
+    question = printable(event.question).strip()
+    if not question:
+        raise ProtocolError("the question is empty; ask something")
+    return enter(replace(state, question=question), "grounding")
+
+
+def out_of_time(state: State) -> Step:
+    """Cancel what is under way and answer from the evidence, without a final synthesis."""
+    ids = [item.id for item in state.waiting if item.answer is None]
+    state = replace(state, closed=state.closed | set(ids))
+    state, emits = gather(state)
+    state, ending = finish(state, "deadline")
+    return state, (*(Cancel(ask_id) for ask_id in ids), *emits, *ending)
+
+
+# Stages and turns
+
+
+def enter(state: State, name: StageName) -> Step:
+    """Begin a stage with its first turn."""
+    state = replace(state, stage=name, turn=0, stages=(*state.stages, StageFacts(name)))
+    budget = SYNTHESIS_TRIES if name == "synthesis" else STAGES[name].settings(state.config).budget
+    state, effects = next_turn(state)
+    return state, (emit(replace(state, turn=0), "stage", budget=budget), *effects)
+
+
+def next_turn(state: State) -> Step:
+    """Ask the executive for its next reply, or leave the stage when its budget is used up."""
+    if state.stage != "synthesis" and state.turn == STAGES[state.stage].settings(state.config).budget:
+        return leave(state, "budget")
+    state = add_facts(replace(state, turn=state.turn + 1), turns=1)
+    return ask_executive(state)
+
+
+def leave(state: State, reason: str) -> Step:
+    """End a stage and begin the one that follows from what is known."""
+    state = set_ended(state, reason)
+    ending = (emit(state, "ended", reason=reason),)
+    if state.stage == "grounding":
+        state, effects = enter(state, "identification")
+    elif state.stage == "identification":
+        state, effects = hand_over(state)
+    else:
+        state, effects = enter(state, "synthesis")
+    return state, (*ending, *effects)
+
+
+def hand_over(state: State) -> Step:
+    """From Stage 2 to Stage 3: the confirmed entity, or else the best candidate; without either, skip Stage 3."""
+    leading = best(state.candidates)
+    if not state.entity and leading is None:
+        return enter(state, "synthesis")
+    if not state.entity and leading:
+        state = replace(state, entity=leading.name, confirmed=False)
+    chosen = emit(state, "entity", name=state.entity, confirmed=state.confirmed, pivot_from="")
+    state, effects = enter(state, "answering")
+    return state, (chosen, *effects)
+
+
+# Replies of the executive
+
+
+def executive_replied(state: State, waiting: Waiting, event: Reply | Failed) -> Step:
+    """Take a stage's reply. One that is missing or cannot be read costs its turn and changes nothing else."""
+    if isinstance(event, Failed):
+        return lose_turn(state, f"the executive failed: {clean(event.reason)}")
+    try:
+        value = read_reply(state.stage, state.config.max_sub_questions, event.text, event.finish_reason)
+    except GenerationError as error:
+        if may_repair(state, waiting):
+            return repair(state, event.text, str(error))
+        return lose_turn(state, str(error))
+    turn = STAGES[state.stage].take(state, value)
+    state, effects = leave(turn.state, turn.ended) if turn.ended else put(turn.state, turn.questions)
+    return state, (*turn.emits, *effects)
+
+
+def lose_turn(state: State, reason: str) -> Step:
+    lost = emit(state, "turn_lost", reason=reason)
+    state, effects = next_turn(add_facts(state, lost=1))
+    return state, (lost, *effects)
+
+
+# The memory
+
+
+def put(state: State, questions: tuple[SubQuestion, ...]) -> Step:
+    """Put a turn's sub-questions to the memory, all at once and each alone."""
+    selection = select(state, questions)
+    asks = memory_asks(state, selection)
+    state = add_facts(replace(state, waiting=selection.waiting), asked=len(asks))
+    emits = select_emits(state, selection)
+    if asks:
+        return state, (*emits, *asks)
+    state, effects = join(state)
+    return state, (*emits, *effects)
+
+
+def memory_answered(state: State, waiting: Waiting, event: Reply | Failed) -> Step:
+    """Keep an answer until all of the turn are there. A failure counts as "I don't know", with its reason."""
+    heard = (
+        replace(waiting, answer="", note=f"failed: {clean(event.reason)}")
+        if isinstance(event, Failed)
+        else replace(waiting, answer=event.text)
+    )
+    state = replace(state, waiting=tuple(heard if item is waiting else item for item in state.waiting))
+    if any(item.answer is None for item in state.waiting):
+        return state, ()
+    return join(state)
+
+
+def join(state: State) -> Step:
+    state, emits = gather(state)
+    state, effects = next_turn(state)
+    return state, (*emits, *effects)
+
+
+# The final synthesis
+
+
+def synthesis_replied(state: State, waiting: Waiting, event: Reply | Failed) -> Step:
+    """Take the final answer; else repair once, else its raw text, else ask again once, else the evidence's best."""
+    if isinstance(event, Reply):
+        try:
+            value = read_reply("synthesis", state.config.max_sub_questions, event.text, event.finish_reason)
+            return finish(state, "answered", value)
+        except GenerationError as error:
+            state = replace(state, raw=clean(event.text, LONGEST_REPLY) or state.raw)
+            if may_repair(state, waiting):
+                return repair(state, event.text, str(error))
+            reason = str(error)
+    else:
+        reason = f"the executive failed: {clean(event.reason)}"
+    if state.raw:
+        return finish(state, "unparsed")
+    if state.turn < SYNTHESIS_TRIES:
+        return lose_turn(state, reason)
+    return finish(add_facts(state, lost=1), "failed")
+
+
+def finish(state: State, reason: StopReason, value: dict[str, Any] | None = None) -> Step:
+    """End with the answer that belongs to `reason`."""
+    state = set_ended(state, reason)
+    if value is not None:
+        end = synthesised(state, value)
+    elif reason == "unparsed":
+        end = unparsed(state)
+    else:
+        end = fallback(state, reason)
+    final = emit(
+        state,
+        "final",
+        answer=end.answer,
+        justification=end.justification,
+        citations=[item.number for item in end.citations],
+        stop_reason=reason,
+        degraded=end.degraded,
+    )
+    return replace(state, stage="done", waiting=()), (final, end)
+
+
+def count_tokens(state: State, waiting: Waiting, event: Reply | Failed) -> State:
+    """Book a reply's tokens under the stage that runs and the model that spoke."""
+    if isinstance(event, Failed):
+        return state
+    counts = {f"{waiting.to}_input_tokens": event.input_tokens, f"{waiting.to}_output_tokens": event.output_tokens}
+    return add_facts(state, **counts)

@@ -1,0 +1,142 @@
+"""JSON schemas of the executive's replies, and the reader that holds a reply against them.
+
+Where the endpoint enforces a schema, the limits on lengths keep even a small model's reply short. Where it does
+not, a reply that is only too long is accepted and cut by the stage that reads it; all else must fit.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from memo_ray.errors import GenerationError
+from memo_ray.models.replies import parse_json
+
+NAME_LENGTH = 80
+FACT_LENGTH = 160
+QUESTION_LENGTH = 240
+ANSWER_LENGTH = 400
+JUSTIFICATION_LENGTH = 600
+MAX_FACTS = 8
+MAX_CANDIDATES = 6
+MAX_CLUES = 6
+MAX_CITED = 12
+MAX_NUMBER = 999
+
+EFFECTS = ("confirms", "adds", "eliminates", "nothing")
+ROLES = ("subject", "object", "intermediate")
+LABELS = ("high", "medium", "low", "contradiction", "non-responsive")
+
+LIMITS = frozenset({"maxLength", "maxItems"})
+
+Schema = dict[str, Any]
+
+
+def record(**properties: Schema) -> Schema:
+    """An object with exactly these properties, in this order."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def text(limit: int, least: int = 0) -> Schema:
+    return {"type": "string", "minLength": least, "maxLength": limit}
+
+
+def listing(items: Schema, limit: int, least: int = 0) -> Schema:
+    return {"type": "array", "items": items, "minItems": least, "maxItems": limit}
+
+
+def choice(values: tuple[str, ...]) -> Schema:
+    return {"type": "string", "enum": list(values)}
+
+
+NUMBER: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_NUMBER}
+NAME = text(NAME_LENGTH)
+FACTS = listing(text(FACT_LENGTH), MAX_FACTS)
+CLUES = listing(NUMBER, MAX_CLUES)
+
+
+def grounding(max_questions: int) -> Schema:
+    """Stage 1: what to ask the memory, at least one question."""
+    return record(questions=listing(text(QUESTION_LENGTH), max_questions, least=1))
+
+
+def identification(max_questions: int) -> Schema:
+    """Stage 2: what each answer did, the state that replaces the last one, the decision, what to ask next."""
+    finding = record(evidence=NUMBER, effect=choice(EFFECTS), about=NAME)
+    candidate = record(**{"name": NAME, "rank": NUMBER, "for": CLUES, "against": CLUES})
+    return record(
+        findings=listing(finding, max_questions),
+        facts=FACTS,
+        candidates=listing(candidate, MAX_CANDIDATES),
+        confirmed=NAME,
+        decision=choice(("continue", "exhaust")),
+        questions=listing(record(about=NAME, question=text(QUESTION_LENGTH)), max_questions),
+    )
+
+
+def answering(max_questions: int) -> Schema:
+    """Stage 3: the entity's role, the trust in each answer, facts, a pivot, the decision, what to ask next."""
+    return record(
+        role=choice(ROLES),
+        labels=listing(record(evidence=NUMBER, label=choice(LABELS)), max_questions),
+        facts=FACTS,
+        entity=NAME,
+        decision=choice(("continue", "answer")),
+        questions=listing(text(QUESTION_LENGTH), max_questions),
+    )
+
+
+def synthesis(max_questions: int) -> Schema:
+    """The final synthesis: the reasoning first, then the evidence used, then the answer. It asks nothing."""
+    return record(
+        justification=text(JUSTIFICATION_LENGTH),
+        evidence=listing(NUMBER, MAX_CITED),
+        answer=text(ANSWER_LENGTH, least=1),
+    )
+
+
+SCHEMAS = {
+    "grounding": grounding,
+    "identification": identification,
+    "answering": answering,
+    "synthesis": synthesis,
+}
+
+
+@cache
+def schema_of(stage: str, max_questions: int) -> Schema:
+    """The schema that an executive's reply in `stage` is asked to follow."""
+    return SCHEMAS[stage](max_questions)
+
+
+@cache
+def accepted(stage: str, max_questions: int) -> Schema:
+    """The schema that a reply is held against: `schema_of` without the limits on lengths."""
+    return without_limits(schema_of(stage, max_questions))
+
+
+def without_limits(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {name: without_limits(part) for name, part in schema.items() if name not in LIMITS}
+    if isinstance(schema, list):
+        return [without_limits(part) for part in schema]
+    return schema
+
+
+def read_reply(stage: str, max_questions: int, reply: str, finish_reason: str) -> dict[str, Any]:
+    """The value of an executive's reply. Raises GenerationError with the reason, in words a model can act on."""
+    try:
+        return parse_json(reply, accepted(stage, max_questions))
+    except GenerationError as error:
+        reason = str(error)
+    except (RecursionError, ValueError):
+        # Brackets nested a thousand deep, or a number of thousands of digits: json raises these itself.
+        reason = "the reply is not valid JSON: it is nested too deeply or holds too long a number"
+    if finish_reason == "length":
+        reason = f"the reply was cut off because it is too long, and so {reason}"
+    raise GenerationError(reason)

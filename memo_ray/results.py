@@ -1,0 +1,150 @@
+"""What a run came to, from its finished artefacts: summary.json, the report, `memo status`, the closing text."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from memo_ray.artifacts.store import Artifact
+from memo_ray.errors import ConfigError
+from memo_ray.pipeline import STAGES, Results
+from memo_ray.rows import Answer, Transcript
+from memo_ray.workspace import Workspace
+
+
+def finish(workspace: Workspace, results: Results, seconds: float | None) -> dict[str, Any]:
+    """Write summary.json and, once there is an evaluation, report.html. `seconds`: of the command that made them."""
+    from memo_ray.evaluation.report.report import write_report
+    from memo_ray.evaluation.summary import build_summary, write_summary
+
+    evaluation = results.evaluation
+    answers = evaluation.rows("answers", Answer) if evaluation else []
+    systems = evaluation.record.facts["systems"] if evaluation else {}
+    times = {"setup": setup_seconds(), "run": round(seconds, 1) if seconds is not None else None}
+    known = {name: value for name, value in times.items() if value is not None}
+    summary = build_summary(workspace.config.name, results.all(), answers, systems, known)
+    write_summary(workspace.folder / "summary.json", summary)
+    if evaluation:
+        transcripts = evaluation.rows("transcripts", Transcript)
+        config = workspace.config.model_dump(mode="json")
+        write_report(workspace.folder, summary, results.all(), answers, transcripts, config)
+    return summary
+
+
+def setup_seconds() -> float | None:
+    """How long `make venv` took on this machine, if it made this environment."""
+    try:
+        return float((Path(sys.prefix) / ".setup-seconds").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def closing_text(workspace: Workspace, results: Results, summary: dict[str, Any]) -> str:
+    """The end of `memo run`: the table, one question answered through the protocol, and what to try next."""
+    from memo_ray.evaluation.summary import summary_table
+
+    parts = [summary_table(summary)]
+    assert results.evaluation is not None  # the caller has checked
+    answered = example(results.evaluation)
+    if answered:
+        parts.append(answered)
+    where, name = workspace.folder, relative(workspace.folder)
+    parts.append(
+        f"report:  {relative(where / 'report.html')}\nsummary: {relative(where / 'summary.json')}\n"
+        f'next:    memo ask {name} "..."   or   memo serve {name}'
+    )
+    return "\n\n".join(parts)
+
+
+def example(evaluation: Artifact) -> str:
+    """One question with its stages and citations; a right one when there is one."""
+    from memo_ray.protocol.describe import describe
+
+    transcripts = {row.question_id: row for row in evaluation.rows("transcripts", Transcript)}
+    rows = [row for row in evaluation.rows("answers", Answer) if row.question_id in transcripts and row.system == "memo"]
+    if not rows:
+        return ""
+    row = max(rows, key=lambda row: row.recalled)
+    lines = describe(transcripts[row.question_id].events.splitlines())
+    verdict = "right" if row.recalled else f"not right; expected: {row.references[0]}"
+    return "\n".join(["A question through the protocol:", *lines, f"({verdict})"])
+
+
+def stored_results(workspace: Workspace) -> Results:
+    """The newest finished artefacts of a run, whatever settings they were made with."""
+    results = Results()
+    for corpus in workspace.config.corpora:
+        for stage, found in (("corpus", results.corpora), ("synthesis", results.synthesis), ("training", results.training)):
+            artifact = workspace.store.latest(f"{stage}-{corpus.name}")
+            if artifact is not None:
+                found[corpus.name] = artifact
+    results.merging = workspace.store.latest("merging")
+    results.evaluation = workspace.store.latest("evaluation")
+    return results
+
+
+def memory_of(workspace: Workspace) -> tuple[Path, str]:
+    """The folder of the memory to serve, and how it was chosen.
+
+    Raises ConfigError when nothing has been trained yet.
+    """
+    results = stored_results(workspace)
+    if results.evaluation is not None:
+        chosen = results.evaluation.record.facts["memory"]
+        for artifact in results.all():
+            if artifact.record.name == chosen["artifact"] and artifact.record.digest == chosen["digest"]:
+                return artifact.path(chosen["folder"]), str(chosen["chosen_by"])
+    if results.merging is not None:
+        best = results.merging.record.facts["best"]
+        return results.merging.path(f"merged/{best}"), "best merge on held-out questions"
+    if len(results.training) == 1:
+        (training,) = results.training.values()
+        last = max({entry.path.split("/")[0] for entry in training.record.files}, key=lambda name: int(name[6:]))
+        return training.path(last), "the last epoch; `memo run` has not chosen one yet"
+    raise ConfigError(f"{workspace.folder}: holds no memory yet; run `memo run {relative(workspace.config_path)}` first")
+
+
+def status_rows(workspace: Workspace) -> list[dict[str, Any]]:
+    """One row for each stage and corpus: finished or not, rows, rejects, seconds, tokens."""
+    names = [(s, f"{s}-{c.name}") for s in STAGES[:3] for c in workspace.config.corpora]
+    names += [("merging", "merging")] if workspace.config.merging else []
+    names += [("evaluation", "evaluation")]
+    return [status_row(workspace, stage, name) for stage, name in names]
+
+
+def status_row(workspace: Workspace, stage: str, name: str) -> dict[str, Any]:
+    """The state of one artefact: finished, begun (an attempt left progress behind) or not begun."""
+    artifact = workspace.store.latest(name)
+    if artifact is None:
+        begun = any((workspace.store.root / name).glob("*/progress/*"))
+        return {"stage": stage, "name": name, "state": "begun" if begun else "not begun"}
+    record = artifact.record
+    tokens = sum(int(record.cost.get(key, 0)) for key in ("input_tokens", "output_tokens"))
+    return {
+        "stage": stage, "name": name, "state": "finished", "finished": record.finished, "rows": record.rows,
+        "seconds": record.cost.get("seconds", 0), "tokens": tokens, "engine_starts": record.cost.get("engine_starts", 0),
+    }  # fmt: skip
+
+
+def status_text(workspace: Workspace, rows: list[dict[str, Any]]) -> str:
+    """`status_rows` for a terminal, and the command that goes on."""
+    lines = [f"run {workspace.config.name} in {relative(workspace.folder)}"]
+    for row in rows:
+        counts = ", ".join(f"{count:,} {table}" for table, count in row.get("rows", {}).items() if count)
+        lines.append(f"  {row['state']:<10} {row['name']:<24} {row.get('seconds', 0):6.0f} s  {counts}".rstrip())
+    if all(row["state"] == "finished" for row in rows):
+        lines.append(f"next: memo serve {relative(workspace.folder)}")
+    else:
+        lines.append(f"next: memo run {relative(workspace.config_path)}   (goes on where it stopped)")
+        if (workspace.folder / "logs").is_dir():
+            lines.append(f"Ray's logs of the last failure: {relative(workspace.folder / 'logs')}")
+    return "\n".join(lines)
+
+
+def relative(path: Path) -> str:
+    """`path` as a person in the current folder would type it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

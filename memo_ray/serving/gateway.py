@@ -1,0 +1,279 @@
+"""The HTTP gateway: OpenAI's chat completions for the models `memo` and `memory`, and POST /v1/answers.
+
+`create_app` makes a FastAPI application over any Backend. It checks the bearer key, sizes and time, and turns
+every failure into OpenAI's error object with the right status; docs/serving.md has the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from memo_ray.errors import MemoError
+from memo_ray.models.chat import ChatRequest
+from memo_ray.serving.backend import Backend, Busy
+from memo_ray.serving.openai_api import (
+    DONE,
+    ApiError,
+    ChatAsked,
+    Chunks,
+    completion,
+    invalid,
+    parse_answer,
+    parse_chat,
+    sse,
+    sse_comment,
+    unknown_model,
+    usage,
+)
+from memo_ray.serving.streams import HEARTBEAT, limited
+
+HEARTBEAT_S = 15.0
+"""A silent stream sends a comment this often, so that no proxy in between gives it up."""
+
+RETRY_AFTER_S = 1
+HEALTHY = frozenset({"HEALTHY", "UPSCALING", "DOWNSCALING", "UPDATING"})
+SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """What the gateway allows and assumes. `key_digest`: SHA-256 of the bearer key in hexadecimal; empty: no key."""
+
+    key_digest: str
+    models: tuple[str, ...]
+    max_tokens: dict[str, int]
+    """Longest reply of `memory` and `executive` when the client names none."""
+    temperatures: dict[str, float]
+    """Their temperature when the client names none."""
+    max_request_bytes: int
+    timeout_s: float
+
+
+def digest_of(key: str) -> str:
+    """What the gateway keeps of a bearer key, so that the key itself is stored nowhere."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def create_app(backend: Backend, settings: GatewaySettings) -> FastAPI:
+    """The gateway's routes over `backend`."""
+    app = FastAPI(title="memo-ray", docs_url=None, redoc_url=None, openapi_url=None)
+    started = int(time.time())
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        states = await backend.health()
+        good = all(state in HEALTHY for state in states.values())
+        body = {"status": "ok" if good else "unhealthy", "deployments": states}
+        return JSONResponse(body, 200 if good else 503)
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> Response:
+        authorize(request, settings.key_digest)
+        return JSONResponse({"object": "list", "data": [model_card(name, started) for name in settings.models]})
+
+    @app.get("/v1/models/{name}")
+    async def model(name: str, request: Request) -> Response:
+        authorize(request, settings.key_digest)
+        if name not in settings.models:
+            raise unknown_model(name, settings.models)
+        return JSONResponse(model_card(name, started))
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        authorize(request, settings.key_digest)
+        asked = parse_chat(await read_body(request, settings.max_request_bytes), settings.models)
+        if asked.model == "memo":
+            asked.question()
+        if asked.stream:
+            lines = memo_chunks(backend, asked) if asked.model == "memo" else model_chunks(backend, asked, settings)
+            return await streaming(lines, settings.timeout_s)
+        async with asyncio.timeout(settings.timeout_s):
+            complete = memo_completion(backend, asked) if asked.model == "memo" else model_completion(backend, asked, settings)
+            return JSONResponse(await complete)
+
+    @app.post("/v1/answers")
+    async def answers(request: Request) -> Response:
+        authorize(request, settings.key_digest)
+        asked = parse_answer(await read_body(request, settings.max_request_bytes))
+        answer_id = new_id("answer")
+        if asked.stream:
+            return await streaming(answer_events(backend, answer_id, asked.question), settings.timeout_s, "error")
+        async with asyncio.timeout(settings.timeout_s):
+            return JSONResponse(await backend.answer(answer_id, asked.question))
+
+    for kind in (ApiError, Busy, TimeoutError, MemoError, HTTPException, Exception):
+        app.add_exception_handler(kind, error_response)
+    return app
+
+
+# Requests
+
+
+def authorize(request: Request, key_digest: str) -> None:
+    """Raise ApiError 401 unless the request bears the key. The comparison takes the same time for every key."""
+    if not key_digest:
+        return
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise ApiError(401, "no API key; send `Authorization: Bearer KEY`", "authentication_error", "missing_api_key")
+    if not hmac.compare_digest(digest_of(key.strip()), key_digest):
+        raise ApiError(401, "the API key is wrong", "authentication_error", "invalid_api_key")
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, read no further than `limit` bytes. Raises ApiError 413 for a longer one."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise invalid(f"the body is larger than {limit // 1024} KiB", status=413)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def chat_request(asked: ChatAsked, settings: GatewaySettings) -> ChatRequest:
+    """The conversation as it stands, with the server's defaults where the client chose nothing."""
+    return ChatRequest(
+        request_id=new_id("chat"),
+        messages=asked.messages,
+        temperature=settings.temperatures[asked.model] if asked.temperature is None else asked.temperature,
+        max_tokens=asked.max_tokens or settings.max_tokens[asked.model],
+        top_p=1.0 if asked.top_p is None else asked.top_p,
+        schema=asked.schema,
+        seed=asked.seed,
+    )
+
+
+def new_id(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex}"
+
+
+def model_card(name: str, created: int) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "memo-ray"}
+
+
+# Whole replies
+
+
+async def model_completion(backend: Backend, asked: ChatAsked, settings: GatewaySettings) -> dict[str, Any]:
+    """The memory or the executive alone."""
+    reply = await backend.chat(asked.model, chat_request(asked, settings))
+    used = usage(reply.input_tokens, reply.output_tokens, reply.cached_tokens)
+    return completion(new_id("chatcmpl"), asked.model, reply.text, reply.finish_reason, used)
+
+
+async def memo_completion(backend: Backend, asked: ChatAsked) -> dict[str, Any]:
+    """The whole protocol. `memo` beside the choices: what a chat completion has no place for."""
+    answer = await backend.answer(new_id("answer"), asked.question())
+    extra = {key: answer[key] for key in ("id", "justification", "citations", "degraded")}
+    return completion(new_id("chatcmpl"), "memo", answer["answer"], "stop", total_usage(answer), memo=extra)
+
+
+def total_usage(answer: dict[str, Any]) -> dict[str, Any]:
+    """The tokens of both models together."""
+    used = answer["usage"]
+    return usage(
+        used["executive"]["input_tokens"] + used["memory"]["input_tokens"],
+        used["executive"]["output_tokens"] + used["memory"]["output_tokens"],
+    )
+
+
+# Streams of server-sent events
+
+
+async def model_chunks(backend: Backend, asked: ChatAsked, settings: GatewaySettings) -> AsyncIterator[str]:
+    """The memory's or the executive's reply as it grows."""
+    chunks = Chunks(new_id("chatcmpl"), asked.model, int(time.time()))
+    begun = False
+    async for piece in backend.stream(asked.model, chat_request(asked, settings)):
+        if not begun:
+            yield chunks.start()
+        begun = True
+        yield chunks.text(piece)
+    if not begun:
+        yield chunks.start()
+    yield chunks.finish("stop")
+    yield DONE
+
+
+async def memo_chunks(backend: Backend, asked: ChatAsked) -> AsyncIterator[str]:
+    """The stages as comments, which OpenAI's clients skip; then the answer as one piece of text."""
+    chunks = Chunks(new_id("chatcmpl"), "memo", int(time.time()))
+    async for item in backend.events(new_id("answer"), asked.question()):
+        if "event" in item:
+            yield sse_comment("memo_event", item["event"])
+            continue
+        answer = item["answer"]
+        yield chunks.start()
+        yield chunks.text(answer["answer"])
+        yield chunks.finish("stop")
+        if asked.include_usage:
+            yield chunks.usage(total_usage(answer))
+    yield DONE
+
+
+async def answer_events(backend: Backend, answer_id: str, question: str) -> AsyncIterator[str]:
+    """`event: stage` for each stage event, then one `event: answer` with the whole answer."""
+    async for item in backend.events(answer_id, question):
+        yield sse(item["event"], "stage") if "event" in item else sse(item["answer"], "answer")
+
+
+async def streaming(lines: AsyncIterator[str], timeout_s: float, error_event: str = "") -> Response:
+    """`lines` as an event stream. What fails before the first line gets its own status; later, an error event."""
+    paced = limited(lines, timeout_s, HEARTBEAT_S)
+    first = await anext(paced)
+    return StreamingResponse(rest_of(first, paced, error_event), media_type="text/event-stream", headers=SSE_HEADERS)
+
+
+async def rest_of(first: str | None, paced: AsyncIterator[str | None], error_event: str) -> AsyncIterator[str]:
+    yield HEARTBEAT if first is None else first
+    try:
+        async for line in paced:
+            yield HEARTBEAT if line is None else line
+    except (ApiError, Busy, TimeoutError, MemoError) as error:
+        yield sse(api_error(error).body(), error_event)
+
+
+# Failures
+
+
+def api_error(error: Exception) -> ApiError:
+    """What a client is told of `error`. A bug is not explained to clients; its traceback is in the replica's log."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, Busy):
+        return ApiError(503, str(error), "server_error", "overloaded")
+    if isinstance(error, TimeoutError):
+        return ApiError(504, "no answer within the server's time limit (serving.request_timeout_s)", "server_error", "timeout")
+    if isinstance(error, MemoError):
+        return ApiError(502, str(error), "server_error", "model_failed")
+    if isinstance(error, HTTPException):
+        return invalid(str(error.detail), status=error.status_code)
+    return ApiError(500, "internal error; the server's log says more", "server_error", "internal")
+
+
+HEADERS: dict[int, dict[str, str]] = {
+    401: {"WWW-Authenticate": "Bearer"},
+    503: {"Retry-After": str(RETRY_AFTER_S)},
+    504: {"x-should-retry": "false"},
+}
+"""By status. A client that asked again after 504 would double the work that was too slow already."""
+
+
+async def error_response(_: Request, error: Exception) -> Response:
+    told = api_error(error)
+    body = json.dumps(told.body(), ensure_ascii=False)
+    return Response(body, told.status, HEADERS.get(told.status), "application/json")

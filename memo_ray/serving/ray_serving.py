@@ -1,0 +1,262 @@
+"""Puts a memory, an executive and the protocol on Ray Serve behind the gateway, and takes them down again.
+
+`deploy` is what `memo serve` calls; `app` is the same for a Serve config file (serve_configs/*.yaml). On a CPU
+the two engines reserve 0.75 cores each, protocol and gateway 0.1, clients of endpoints 0.1, Serve's own
+processes none: 1.7 of the 2 cores of the smallest machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import time
+from typing import Any, Self
+
+import ray
+from pydantic import BaseModel, ConfigDict
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve import Application, Deployment
+from ray.serve.api import RunTarget
+
+from memo_ray import errors
+from memo_ray.config.models import ModelConfig, OpenAIModel
+from memo_ray.config.serving import ReplicaSettings, ServingConfig
+from memo_ray.errors import ConfigError, EnvironmentProblem, GenerationError, MemoError
+from memo_ray.models.ray_engine import actor_resources
+from memo_ray.serving.client import healthy
+from memo_ray.serving.deployments import GatewayDeployment, ModelDeployment, ProtocolDeployment
+from memo_ray.serving.gateway import RETRY_AFTER_S, GatewaySettings, digest_of
+from memo_ray.serving.handles import APPLICATION
+
+ENGINE_CPUS = 0.75
+"""Cores that Ray reserves for an engine on a CPU: its worker process binds its own threads anyway."""
+
+LIGHT_CPUS = 0.1
+"""Cores reserved for a deployment that only waits for others."""
+
+STARTS = 2
+"""How often a replica may fail to start before the deployment has failed."""
+
+MEMO_ERROR = re.compile(r"^memo_ray\.errors\.(\w+): (.*)", re.MULTILINE | re.DOTALL)
+
+
+class AppArguments(BaseModel):
+    """`args` of a Serve config file. A folder must be readable on every node; none: the model of the settings."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    serving: ServingConfig = ServingConfig()
+    memory: str | None = None
+    executive: str | None = None
+
+
+def app(args: AppArguments) -> Application:
+    """The application of a Serve config file: `import_path: memo_ray.serving.ray_serving:app`."""
+    return build_app(args.serving, args.memory, args.executive)
+
+
+def build_app(config: ServingConfig, memory_path: str | None, executive_path: str | None) -> Application:
+    """The deployments, bound to each other. A path is the folder of a vLLM model's weights; none: the model that
+    the config names, found by the replica itself.
+
+    Raises ConfigError when `api_key_env` names a variable that is not set.
+    """
+    memory = model_deployment("memory", config, config.memory, config.memory_replicas, memory_path)
+    executive = model_deployment("executive", config, config.executive, config.executive_replicas, executive_path)
+    schema_enforced = not isinstance(config.executive, OpenAIModel) or config.executive.structured_outputs
+    protocol = deployment(
+        ProtocolDeployment, "protocol", config, config.protocol_replicas, {"num_cpus": LIGHT_CPUS}
+    ).bind(executive, memory, config.protocol, schema_enforced)
+    alone = {"memory": memory, "executive": executive} if config.expose_executive else {"memory": memory}
+    replicas = (config.memory_replicas, config.executive_replicas, config.protocol_replicas)
+    # The gateway must take every request that one of the others has a place or a seat in the queue for, and more,
+    # so that the refusal is its own.
+    places = sum(r.max_ongoing_requests * r.max_replicas for r in replicas) + 4 * config.max_queued_requests
+    gateway = deployment(
+        GatewayDeployment, "gateway", config, ReplicaSettings(max_ongoing_requests=places), {"num_cpus": LIGHT_CPUS}
+    )
+    return gateway.bind(alone, protocol, gateway_settings(config, ("memo", *alone)))
+
+
+def model_deployment(
+    name: str, config: ServingConfig, model: ModelConfig, replicas: ReplicaSettings, path: str | None
+) -> Application:
+    """The memory's or the executive's deployment."""
+    made = deployment(ModelDeployment, name, config, replicas, resources(model, config.accelerator))
+    return made.options(user_config={"weights": path}).bind(model, f"serving.{name}")
+
+
+def deployment(
+    kind: type, name: str, config: ServingConfig, replicas: ReplicaSettings, reserved: dict[str, Any]
+) -> Deployment:
+    """`kind` with Serve's options."""
+    options: dict[str, Any] = {
+        "name": name,
+        "ray_actor_options": reserved,
+        "max_ongoing_requests": replicas.max_ongoing_requests,
+        "max_queued_requests": config.max_queued_requests,
+        "backpressure_config": {"status_code": 503, "retry_after_s": RETRY_AFTER_S},
+        "max_constructor_retry_count": STARTS,
+        "graceful_shutdown_timeout_s": config.drain_timeout_s,
+        "graceful_shutdown_wait_loop_s": 0.1,
+        "health_check_period_s": 5,
+        "health_check_timeout_s": 30,
+    }
+    if replicas.min_replicas == replicas.max_replicas:
+        options["num_replicas"] = replicas.max_replicas
+    else:
+        bounds = {"min_replicas", "max_replicas", "target_ongoing_requests"}
+        options["autoscaling_config"] = replicas.model_dump(include=bounds)
+    return serve.deployment(**options)(kind)
+
+
+def resources(model: ModelConfig, accelerator: str) -> dict[str, Any]:
+    """What Ray reserves for one replica of `model`."""
+    if isinstance(model, OpenAIModel):
+        return {"num_cpus": LIGHT_CPUS}
+    if accelerator == "gpu" or (accelerator == "auto" and actor_resources(model)["num_gpus"]):
+        return {"num_cpus": 1, "num_gpus": model.tensor_parallel_size}
+    return {"num_cpus": ENGINE_CPUS, "num_gpus": 0}
+
+
+def gateway_settings(config: ServingConfig, models: tuple[str, ...]) -> GatewaySettings:
+    """What the gateway allows. Raises ConfigError when the key's variable is named but not set."""
+    key = os.environ.get(config.api_key_env, "").strip() if config.api_key_env else ""
+    if config.api_key_env and not key:
+        raise ConfigError(
+            f"serving.api_key_env: the environment variable {config.api_key_env} is not set; export the key that "
+            "clients must send"
+        )
+    return GatewaySettings(
+        key_digest=digest_of(key) if key else "",
+        models=models,
+        max_tokens={"memory": config.protocol.memory_max_tokens, "executive": config.protocol.executive_max_tokens},
+        temperatures={"memory": 0.0, "executive": 1.0},
+        max_request_bytes=config.max_request_kb * 1024,
+        timeout_s=config.request_timeout_s,
+    )
+
+
+class ServedRun:
+    """A running deployment. `url` is the gateway's, without /v1. `close` it; it is also a context manager."""
+
+    def __init__(self, url: str, config: ServingConfig) -> None:
+        self.url = url
+        self._config = config
+
+    def close(self) -> None:
+        """Let requests in hand finish for up to `drain_timeout_s`, then end every replica, engine and Serve itself.
+
+        Safe to call again. Ray stays up.
+        """
+        if not ray.is_initialized():
+            return
+        end = time.monotonic() + self._config.drain_timeout_s + 60
+        serve.shutdown()
+        while serve.status().proxies and time.monotonic() < end:
+            time.sleep(0.2)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def deploy(
+    config: ServingConfig, memory_path: str | None, executive_path: str | None, *, wait_s: float = 900
+) -> ServedRun:
+    """Start Serve on `config.host` and `port` of an initialised Ray and wait until every deployment is healthy.
+
+    Raises ConfigError for wrong settings, EnvironmentProblem when the port is in use, Serve runs already, or
+    the cluster has no room within `wait_s` seconds, and GenerationError when a model does not start. Nothing is
+    left running then.
+    """
+    application = build_app(config, memory_path, executive_path)
+    claim_port(config.host, config.port)
+    if serve.status().proxies:
+        raise EnvironmentProblem(
+            "Ray Serve already runs on this cluster; end it with `serve shutdown`, or add this application to it "
+            "with `serve deploy` (docs/serving.md)"
+        )
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    served = ServedRun(url_of(config.host, config.port), config)
+    try:
+        start(config, application)
+        wait_until_healthy(served.url, time.monotonic() + wait_s, wait_s)
+    except BaseException:
+        served.close()
+        raise
+    return served
+
+
+def start(config: ServingConfig, application: Application) -> None:
+    """Start Serve's controller and proxy, and ask for the application's replicas."""
+    try:
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": config.host, "port": config.port},
+        )
+        target = RunTarget(target=application, name=APPLICATION, route_prefix="/")
+        serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+    except (RayError, TimeoutError) as error:
+        raise EnvironmentProblem(
+            f"serving.port: Serve's proxy did not start on {config.host}:{config.port} ({last_line(str(error))})"
+        ) from error
+
+
+def wait_until_healthy(url: str, end: float, wait_s: float) -> None:
+    """Return once the application runs and the gateway answers. Raises as `deploy` does."""
+    while time.monotonic() < end:
+        status = serve.status().applications.get(APPLICATION)
+        if status is not None and status.status == "DEPLOY_FAILED":
+            raise reason_of([status.message, *(d.message for d in status.deployments.values())])
+        if status is not None and status.status == "RUNNING" and healthy(url):
+            return
+        time.sleep(0.2)
+    status = serve.status().applications.get(APPLICATION)
+    late = {} if status is None else {n: d for n, d in status.deployments.items() if d.status != "HEALTHY"}
+    told = "; ".join(f"{name}: {' '.join(d.message.split())[:300] or d.status.value}" for name, d in late.items())
+    raise EnvironmentProblem(
+        f"serving: not ready within {wait_s:g} s ({told or 'the gateway does not answer'}); the cluster may lack "
+        "room: compare `ray status` with the replicas and accelerator of the settings"
+    )
+
+
+def reason_of(messages: list[str]) -> MemoError:
+    """The error that made a replica fail, found in Serve's status messages."""
+    for message in messages:
+        if found := MEMO_ERROR.search(message):
+            kind = getattr(errors, found.group(1), GenerationError)
+            return kind(" ".join(found.group(2).split()))
+    told = [last_line(message) for message in messages if message.strip()]
+    return GenerationError(f"serving: a deployment did not start ({told[-1] if told else 'no reason given'})")
+
+
+def last_line(text: str) -> str:
+    """The last line that says something; of a traceback that is the error."""
+    return next((line.strip()[:300] for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def claim_port(host: str, port: int) -> None:
+    """Raise EnvironmentProblem unless this machine can listen there. Serve's own sockets share a port silently."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen()
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"serving.port: cannot listen on {host}:{port} ({error.strerror}); stop what uses it, or set another "
+                "serving.port (memo serve --port)"
+            ) from None
+
+
+def url_of(host: str, port: int) -> str:
+    """Where a client on this machine reaches the gateway."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"

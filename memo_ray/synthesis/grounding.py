@@ -1,0 +1,124 @@
+"""Whether a pair is supported by the text it came from: words and numbers first, then the generator's own answer.
+
+Pure functions over strings. The paper trusts its 32B generator and has no such check; with a small generator it
+removes what the model invents (`grounding` in the config). Words are compared by crude English stems.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from memo_ray.synthesis.spans import FUNCTION_WORDS, NUMBER_WORDS
+
+WORD = re.compile(r"\w+(?:[-'’]\w+)*")
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+ASKING_WORDS = frozenset(
+    "year name person place time day kind type number date many much long tall far often old part called located".split()
+)
+"""Words that a question may bring along without their standing in the text."""
+
+_PAST_FORMS = (
+    "be was, become became, begin began, bring brought, build built, buy bought, catch caught, choose chose, come came, "
+    "do did, draw drew, drink drank, drive drove, eat ate, fall fell, feed fed, feel felt, fight fought, find found, "
+    "fly flew, forget forgot, freeze froze, get got, give gave, go went, grind ground, grow grew, hang hung, have had, "
+    "hear heard, hide hid, hold held, keep kept, know knew, lay laid, lead led, leave left, lend lent, lie lay, "
+    "light lit, lose lost, make made, mean meant, meet met, pay paid, ride rode, ring rang, rise rose, run ran, say said, "
+    "see saw, seek sought, sell sold, send sent, shine shone, shoot shot, show shown, sing sang, sink sank, sit sat, "
+    "sleep slept, speak spoke, spend spent, stand stood, steal stole, stick stuck, strike struck, swear swore, swim swam, "
+    "take took, teach taught, tell told, think thought, throw threw, understand understood, wear wore, weave wove, "
+    "win won, write wrote"
+)
+STEM_OF = {past: base for base, past in (pair.split() for pair in _PAST_FORMS.split(", "))} | {
+    "written": "write", "drawn": "draw", "given": "give", "taken": "take", "known": "know", "broken": "break",
+    "broke": "break", "worn": "wear", "woven": "weave", "spoken": "speak", "chosen": "choose", "sung": "sing",
+    "drunk": "drink", "drowned": "drown", "sunk": "sink", "begun": "begin", "swum": "swim", "men": "man",
+    "women": "woman", "children": "child", "people": "people",
+}  # fmt: skip
+
+
+def stem(word: str) -> str:
+    """A crude stem: lower case, irregular verbs to their base, common endings cut."""
+    word = word.lower().replace("’", "'").removesuffix("'s").removesuffix("'")
+    word = STEM_OF.get(word, word)
+    for ending in ("ings", "ing", "edly", "ied", "ies", "ed", "es", "s", "e", "y"):
+        if len(word) - len(ending) >= 3 and word.endswith(ending) and not word.endswith("ss"):
+            word = word.removesuffix(ending)
+            break
+    return word[:-1] if len(word) > 4 and word[-1] == word[-2] else word
+
+
+def content_words(text: str) -> list[str]:
+    """Stems of the words of `text` that carry meaning, in order."""
+    return [stem(word) for word in WORD.findall(text) if word.lower() not in FUNCTION_WORDS]
+
+
+def numbers(text: str) -> set[str]:
+    """Numbers of `text`, in digits or in words, so that `1,784` and `1784` are one."""
+    digits = {found.replace(",", "").rstrip(".") for found in NUMBER.findall(text)}
+    words = {word.lower() for word in WORD.findall(text) if set(word.lower().split("-")) <= NUMBER_WORDS}
+    return digits | (words - {"one"})
+
+
+def capitals(text: str) -> set[str]:
+    """Capitalised words of `text` that are no function words; the first word counts only if it is no opener."""
+    found = [word for word in WORD.findall(text) if word[0].isupper() and word.lower() not in FUNCTION_WORDS]
+    return {stem(word) for word in found}
+
+
+def supported_share(text: str, sources: Iterable[str]) -> float:
+    """Share of the content words of `text` that stand in `sources`; 1.0 for a text without content words."""
+    words = content_words(text)
+    known = {word for source in sources for word in content_words(source)}
+    return sum(word in known for word in words) / len(words) if words else 1.0
+
+
+def ungrounded(answer: str, sources: Iterable[str], share: float) -> str:
+    """Why `answer` is not supported by `sources`: too few of its content words, or a number of its own; else empty."""
+    sources = list(sources)
+    known = {number for source in sources for number in numbers(source)}
+    invented = sorted(numbers(answer) - known)
+    if invented:
+        return f"the number {invented[0]} of the answer is not in its source"
+    found = supported_share(answer, sources)
+    if found < share:
+        return f"only {found:.0%} of the answer's content words are in its source, {share:.0%} are asked"
+    return ""
+
+
+def foreign_words(question: str, sources: Iterable[str]) -> list[str]:
+    """Content words and numbers of `question` that neither stand in `sources` nor belong to asking."""
+    known = {word for source in sources for word in content_words(source)}
+    return [word for word in content_words(question) if word not in known and word not in ASKED_STEMS]
+
+
+ASKED_STEMS = {stem(word) for word in ASKING_WORDS}
+
+
+def swapped(question: str, sources: Iterable[str]) -> str:
+    """A `NOUN of NAME` in `question` that its sources do not have, which a relation turned round shows; else empty."""
+    known = {pair for source in sources for pair in attachments(source)}
+    for noun, name in attachments(question):
+        if (noun, name) not in known:
+            return f"{noun} of {name}"
+    return ""
+
+
+ATTACHMENT = re.compile(r"\b([a-z][\w-]+) of (?:the |a |an )?(?:[a-z][\w-]+ ){0,3}?([A-Z][\w-]+)")
+
+
+def attachments(text: str) -> set[tuple[str, str]]:
+    """Stems of every noun that `of` ties to a name, with the name's first word."""
+    return {(stem(noun), stem(name)) for noun, name in ATTACHMENT.findall(text)}
+
+
+def agrees(answer: str, told: str) -> bool:
+    """Whether two answers hold the same content words, up to a title or class noun that one adds.
+
+    Numbers must be the same; of the words, all of the shorter must be in the longer, which may have four more.
+    """
+    first, second = set(content_words(answer)), set(content_words(told))
+    if numbers(answer) != numbers(told) or not first or not second:
+        return False
+    shorter, longer = sorted((first, second), key=len)
+    return shorter <= longer and len(longer) - len(shorter) <= 4 and len(shorter) * 2 >= len(first)

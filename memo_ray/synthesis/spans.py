@@ -1,0 +1,179 @@
+"""Sentences of a chunk, and the spans of a sentence that can be an answer or an entity, by simple rules.
+
+Plain text goes in; sentences, tokens, names, dates, numbers and noun phrases come out. The rules look at
+capitals, digits and small lists of English words; they need no model and no dictionary.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9])")
+ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Gen|Lt|No|vs|etc|e\.g|i\.e|[A-Z])\.$")
+WORD = re.compile(r"\w+(?:[-'’.,]\w+)*|[.,;:!?()\"“”]")
+YEAR = re.compile(r"1\d{3}|20\d\d")
+
+MONTHS = frozenset("january february march april may june july august september october november december".split())
+DAYS = frozenset("monday tuesday wednesday thursday friday saturday sunday".split())
+ORDINALS = frozenset("first second third fourth fifth last".split())
+NUMBER_WORDS = frozenset(
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion".split()
+)
+FUNCTION_WORDS = frozenset(
+    "a an the this that these those every each all some any no and or but nor so yet if than then as of in on at by "
+    "with from to for into onto over under between among through during before after until since because while when "
+    "where which who whom whose what why how is are was were be been being am do does did has have had having will "
+    "would can could shall should may might must not only also it its he she they them his her their him we us our you "
+    "your i my me there here about against along around near up down out off across behind beyond within without upon "
+    "per named called both such very still just above below beside once".split()
+)
+
+Kind = Literal["date", "number", "name", "thing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word or punctuation mark with its character offsets in the sentence."""
+
+    text: str
+    start: int
+    end: int
+
+    @property
+    def is_number(self) -> bool:
+        parts = self.text.lower().split("-")
+        return bool(re.fullmatch(r"\d[\d,.]*", self.text)) or all(part in NUMBER_WORDS for part in parts)
+
+    @property
+    def is_content(self) -> bool:
+        """A lowercase word that carries meaning: no function word, number or mark."""
+        return self.text[0].islower() and self.text.lower() not in FUNCTION_WORDS and not self.is_number
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a sentence that can be an answer."""
+
+    text: str
+    kind: Kind
+    start: int
+    end: int
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of `text`, in order; headings and fragments under four words are left out."""
+    found: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", text):
+        lines = [line.strip() for line in paragraph.splitlines() if not line.lstrip().startswith("#")]
+        parts = SENTENCE_END.split(" ".join(line for line in lines if line))
+        joined: list[str] = []
+        for part in parts:
+            if joined and ABBREVIATION.search(joined[-1]):
+                joined[-1] += f" {part}"
+            else:
+                joined.append(part)
+        found += [part.strip() for part in joined if len(part.split()) >= 4]
+    return found
+
+
+def tokens(sentence: str) -> list[Token]:
+    """Words and marks of `sentence`, in order."""
+    return [Token(match.group(), match.start(), match.end()) for match in WORD.finditer(sentence)]
+
+
+def names(text: str) -> list[str]:
+    """The names in `text`, each once, in order of their first place: capitalised words, `of` between two allowed."""
+    found = [span.text for part in (sentences(text) or [text]) for span in answer_spans(part) if span.kind == "name"]
+    return list(dict.fromkeys(found))
+
+
+def answer_spans(sentence: str) -> list[Span]:
+    """Dates, names, numbers with their unit, and noun phrases of `sentence`, none overlapping, in order."""
+    words = tokens(sentence)
+    taken: set[int] = set()
+    found: list[Span] = []
+    for kind, matcher in MATCHERS:
+        i = 0
+        while i < len(words):
+            end = 0 if i in taken else matcher(words, i, taken)
+            if end > i:
+                found.append(Span(sentence[words[i].start : words[end - 1].end], kind, words[i].start, words[end - 1].end))
+                taken.update(range(i, end))
+                i = end
+            else:
+                i += 1
+    return sorted(found, key=lambda span: span.start)
+
+
+def _date(words: list[Token], i: int, taken: set[int]) -> int:
+    """`1784`, `October 1806`, `12 May 1901`, `Thursday`, `the first Sunday of June`."""
+    j = i
+    if words[j].text.lower() == "the" and j + 1 < len(words) and words[j + 1].text.lower() in ORDINALS:
+        j += 2
+        if j >= len(words) or words[j].text.lower() not in DAYS | MONTHS:
+            return 0
+    last = 0
+    while j < len(words):
+        text = words[j].text
+        if YEAR.fullmatch(text) or (text[0].isupper() and text.lower() in MONTHS | DAYS):
+            last = j + 1
+        elif not (re.fullmatch(r"\d{1,2}", text) or (last and text in {"of", ","})):
+            break
+        j += 1
+    return last
+
+
+def _capital(words: list[Token], i: int) -> bool:
+    word = words[i]
+    if not word.text[0].isupper():
+        return False
+    return i > 0 or (word.text.lower() not in FUNCTION_WORDS and not word.is_number)
+
+
+def _name(words: list[Token], i: int, taken: set[int]) -> int:
+    if not _capital(words, i):
+        return 0
+    # A plain word that opens the sentence has its capital from there: "Workers heat ...".
+    if i == 0 and len(words) > 1 and not _capital(words, 1) and words[1].text != ",":
+        verb = words[1].text in {"is", "was", "became", "began", "has", "had"} or re.search(r"(?:s|ed)$", words[1].text)
+        if not verb or words[0].text.endswith("s"):
+            return 0
+    j = i + 1
+    while j < len(words) and j not in taken:
+        bridge = words[j].text == "of" and j + 1 < len(words) and j + 1 not in taken and _capital(words, j + 1)
+        if not (_capital(words, j) or bridge):
+            break
+        j += 2 if bridge else 1
+    return j
+
+
+def _number(words: list[Token], i: int, taken: set[int]) -> int:
+    j = i
+    while j < len(words) and j not in taken and words[j].is_number:
+        j += 1
+    if j == i:
+        return 0
+    k = j
+    limit = 1 if i == 0 else 3
+    while k < len(words) and k not in taken and k - j < limit and words[k].is_content:
+        k += 1
+    return k
+
+
+def _thing(words: list[Token], i: int, taken: set[int]) -> int:
+    """A noun phrase: content words after a determiner or preposition, with the `of ...` that completes it."""
+    before = words[i - 1].text.lower() if i else ""
+    if not words[i].is_content or before not in {"with", "from", "of", "in", "on", "at", "for", "a", "an", "the"}:
+        return 0
+    j = i
+    while j < len(words) and j not in taken and words[j].is_content:
+        j += 1
+    if j in taken and words[j].text[0].isupper():
+        return 0
+    return j if j - i <= 3 else 0
+
+
+MATCHERS: tuple[tuple[Kind, object], ...] = (("date", _date), ("name", _name), ("number", _number), ("thing", _thing))

@@ -1,0 +1,126 @@
+"""How a question-answer pair may be worded: rules for self-containment, form, and identifiers that leak.
+
+Pure functions over strings; each says what is wrong in a short sentence, or nothing. Step 3 of the paper asks
+the generator; these rules find the same kinds of violation where the generator is too small to judge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from memo_ray.synthesis.grounding import content_words, numbers, stem
+from memo_ray.synthesis.spans import FUNCTION_WORDS
+
+VIOLATIONS: dict[str, str] = {
+    "unresolved_pronoun": "a pronoun (he, she, it, they, this, ...) whose noun is not in the pair",
+    "implicit_reference": "points at the text itself (the passage, the table above, as mentioned, the author says)",
+    "missing_subject": "does not say whom or what it is about",
+    "vague_time": "a time that only the text can tell (then, at that time, the next day)",
+    "vague_place": "a place that only the text can tell (here, there, nearby)",
+    "unnamed_entity": "a general noun for a particular person or thing (the man, the company) without its name",
+}
+"""Kinds of violation of self-containment (paper, Step 3): name, and what it means in words a model understands."""
+
+PRONOUN = re.compile(r"\b(he|she|it|they|him|them|his|hers|its|their|theirs|her|this|these|those)\b", re.IGNORECASE)
+REFERENCE = re.compile(
+    r"\b(the|this|that|above|following|given) (text|passage|document|article|chapter|excerpt|paragraph|sentence|table|"
+    r"figure|section|context|fact|statement)\b|\b(mentioned|aforementioned|as (noted|stated|described|shown)|"
+    r"according to the (author|writer|narrator))\b",
+    re.IGNORECASE,
+)
+VAGUE_TIME = re.compile(r"\b(at (that|this|the) time|back then|the (next|same|following) (day|year|night)|nowadays)\b", re.I)
+VAGUE_PLACE = re.compile(r"\b(here|nearby|over there)\b|\bthere (?!(is|are|was|were)\b)", re.IGNORECASE)
+OPENERS = frozenset(
+    "who whom whose what which when where why how in on at from to until since for with by of under after before".split()
+)
+TAG = re.compile(
+    r"^\s*[\[<{(]|\b(document|doc|chunk|source|file|title)\s*(id|no\.?|number|#|:)|\.(txt|md|pdf|html|jsonl|parquet|docx)\b"
+    r"|\b[0-9a-f]{16,}\b",
+    re.IGNORECASE,
+)
+
+
+def violations(question: str, answer: str) -> list[str]:
+    """Kinds of VIOLATIONS that rules find in a pair, in the order of that table."""
+    found = []
+    pronoun = PRONOUN.search(question)
+    if (pronoun and not _name_before(question, pronoun.start())) or PRONOUN.fullmatch(answer.strip(" .")):
+        found.append("unresolved_pronoun")
+    if REFERENCE.search(question) or REFERENCE.search(answer):
+        found.append("implicit_reference")
+    if len(content_words(question)) < 2:
+        found.append("missing_subject")
+    if VAGUE_TIME.search(question):
+        found.append("vague_time")
+    if VAGUE_PLACE.search(question):
+        found.append("vague_place")
+    return found
+
+
+def _name_before(question: str, position: int) -> bool:
+    words = re.findall(r"\w+", question[:position])[1:]
+    return any(word[0].isupper() and word.lower() not in FUNCTION_WORDS for word in words)
+
+
+def malformed(question: str, answer: str, source: str) -> str:
+    """Why a question is badly made for its answer and source; empty when it is not.
+
+    It must open with a question word and end with its only question mark, must not hold its answer, must not
+    repeat itself, and must name something: a name or number of the source, where the source has one to spare.
+    """
+    words = re.findall(r"[\w'’-]+", question)
+    if not words or words[0].lower() not in OPENERS:
+        return "the question does not open with a question word"
+    if not question.endswith("?") or question.count("?") != 1 or "_" in question:
+        return "the question does not end with its only question mark"
+    said = content_words(answer)
+    if said and set(said) <= set(content_words(question)):
+        return "the question holds its own answer"
+    if repeats(words):
+        return "the question repeats itself"
+    spare = (proper(source) | numbers(source)) - set(said) - numbers(answer)
+    if spare and not spare & (proper(question) | numbers(question)):
+        return "the question names nothing of its source"
+    return ""
+
+
+def proper(text: str) -> set[str]:
+    """Stems of the capitalised words of `text` that no function word explains; openers of questions left out."""
+    found = re.findall(r"\b[A-Z][\w'’-]*", text)
+    return {stem(word) for word in found if word.lower() not in FUNCTION_WORDS | OPENERS}
+
+
+def repeats(words: list[str]) -> bool:
+    """Whether three words in a row, or a content word three times, come again."""
+    lower = [word.lower() for word in words]
+    triples = list(zip(lower, lower[1:], lower[2:], strict=False))
+    content = [word for word in lower if word not in FUNCTION_WORDS]
+    return len(set(triples)) < len(triples) or any(content.count(word) > 2 for word in set(content))
+
+
+def leaked_identifier(text: str, identifiers: Iterable[str], source: str) -> str:
+    """A document id, file name or tag in `text` that is not the source's own wording; empty when there is none.
+
+    A plain word is no identifier: documents may be called `storm`, and storms may be asked about.
+    """
+    tag = TAG.search(text)
+    if tag and tag.group() not in source:
+        return tag.group().strip()
+    low, told = text.lower(), source.lower()
+    for identifier in identifiers:
+        name = identifier.lower()
+        if re.search(r"[\d_\-/.\\]", name) and len(name) > 2 and name in low and name not in told:
+            return identifier
+    return ""
+
+
+def near_identical(first: str, second: str) -> bool:
+    """Whether two questions say the same with the same words: equal but for function words and their order."""
+    one, two = content_words(first), content_words(second)
+    return sorted(one) == sorted(two) and opening(first) == opening(second)
+
+
+def opening(question: str) -> str:
+    """The first two words of a question in lower case."""
+    return " ".join(re.findall(r"\w+", question.lower())[:2])

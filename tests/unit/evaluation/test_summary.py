@@ -1,0 +1,89 @@
+"""The summary's figures against a small run whose figures are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from memo_ray.evaluation.summary import build_summary, summary_table, write_summary
+from tests.unit.evaluation.conftest import Make, SmallRun
+
+
+def test_recall_by_the_summarys_own_names(small_run: SmallRun) -> None:
+    summary = small_run.summary()
+    assert summary["recall"]["base"] == {"trained": 0, "held_out": 0, "one_hop": 0, "two_hop": 0}
+    assert summary["recall"]["memory"] == {"trained": 1.0, "held_out": 0.5, "one_hop": 0, "two_hop": 0}
+    assert summary["counts"] == {"trained": 8, "held_out": 2, "one_hop": 1, "two_hop": 1}
+    assert summary["epochs"]["memory"]["trained"] == {"1": 0.25, "2": 0.625, "3": 1.0}
+    assert set(summary["token_f1"]) == set(summary["exact_match"]) == {"base", "memory"}
+
+
+def test_costs_counts_and_facts_of_the_artefacts(small_run: SmallRun) -> None:
+    summary = small_run.summary()
+    assert summary["seconds"] == {
+        "setup": 3.5, "run": 20.0, "corpus": 1, "synthesis": 10.25, "training": 30, "evaluation": 5,
+    }  # fmt: skip
+    assert summary["engine_starts"] == {"synthesis": 2, "evaluation": 3, "total": 5}
+    assert summary["reflections"] == {"direct": 6, "entities": 2, "rephrase": 2}
+    assert summary["rejects"] == {"not_grounded": 3, "generation_error": 1}
+    assert summary["steps"]["direct"]["lost"] == {"not_grounded": 2, "duplicate": 1}
+    assert summary["training"]["final_loss"] == 0.25
+    assert summary["training"]["chosen_epoch"] == 3
+    assert summary["cost"]["input_tokens"] == 1000
+    assert summary["cost"]["by_stage"] == {
+        "synthesis": {"input_tokens": 900, "output_tokens": 80}, "evaluation": {"input_tokens": 100},
+    }  # fmt: skip
+    assert summary["merging"] == {}
+    assert "ray" in summary["versions"]
+
+
+def test_protocol_is_beside_recall(small_run: SmallRun) -> None:
+    summary = small_run.summary()
+    assert summary["protocol"]["n"] == 1
+    assert summary["protocol"]["recall"] == 1.0
+    assert summary["protocol"]["by_kind"] == {"two_hop": 1.0}
+    assert "memo" not in summary["recall"]
+
+
+def test_several_corpora_are_added_up(small_run: SmallRun, make: Make) -> None:
+    facts = {"by_step": {"direct": {"made": 1, "kept": 0, "lost": {"duplicate": 1}}}}
+    small_run.artefacts += [
+        make("synthesis", "other", {}, facts, engine_starts=1, seconds=2.0),
+        make("training", "other", {}, {"final_loss": 0.5}, seconds=1.0),
+        make("merging", "", {}, {"best": "ties"}, engine_starts=1, seconds=4.0),
+    ]
+    summary = small_run.summary()
+    assert summary["steps"]["direct"] == {"made": 10, "kept": 6, "lost": {"not_grounded": 2, "duplicate": 2}}
+    assert summary["engine_starts"]["total"] == 7
+    assert summary["seconds"]["synthesis"] == 12.25
+    assert {name: facts["final_loss"] for name, facts in summary["training"]["memories"].items()} == {
+        "isles": 0.25, "other": 0.5,
+    }  # fmt: skip
+    assert "final_loss" not in summary["training"]
+    assert summary["merging"] == {"best": "ties", "table": []}
+
+
+def test_nothing_finished_is_a_summary_too() -> None:
+    summary = build_summary("empty", [], [], {}, {})
+    assert summary["recall"] == summary["counts"] == summary["seconds"] == {}
+    assert summary["protocol"] == {"n": 0}
+    assert "recall" in summary_table(summary)
+
+
+def test_written_summary_reads_back(small_run: SmallRun, tmp_path: Path) -> None:
+    write_summary(tmp_path / "summary.json", small_run.summary())
+    assert json.loads((tmp_path / "summary.json").read_text()) == small_run.summary()
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["summary.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["base", "memory (epoch-3)", "1.00", "held out", "recall 1.00 on 1 questions", "6 direct", "final loss 0.250"],
+)
+def test_table_for_the_terminal(small_run: SmallRun, text: str) -> None:
+    table = summary_table(small_run.summary())
+    assert text in table
+    assert "\x1b" not in table
+    assert max(map(len, table.splitlines())) <= 100
