@@ -5,15 +5,16 @@
 #   make test      lint, types, and every test but the slow ones
 #   make test-all  every test
 #   make lint      ruff and pyright alone
-#   make bench     the speed ratios
+#   make bench     every script of benchmarks/
 #   make lock      resolve the locks again (make lock UPGRADE=--upgrade for newer versions)
 #   make clean     remove .venv and caches; runs/ stays
 
 PYTHON ?= python3.11
-TARGET ?= cpu
 UPGRADE ?=
 BIN := .venv/bin
-STAMP := .venv/.installed
+# cpu or gpu; what is installed already, unless it is given.
+TARGET ?= $(or $(patsubst .venv/.installed-%,%,$(firstword $(wildcard .venv/.installed-*))),cpu)
+STAMP := .venv/.installed-$(TARGET)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-all lint bench lock clean
@@ -46,7 +47,7 @@ test-all: lint
 	$(BIN)/pytest
 
 bench: venv
-	$(BIN)/memo bench
+	@for script in $(sort $(wildcard benchmarks/[!_]*.py)); do echo "== $$script"; $(BIN)/python $$script || exit; done
 
 lock: venv
 	$(BIN)/python requirements/lock.py $(UPGRADE)

@@ -31,7 +31,9 @@ def ask_run(workspace: Workspace, question: str, *, url: str | None, stream: boo
         print("\n".join(describe_event(event)), flush=True)
 
     with running_gateway(workspace, url) as address:
-        return ask(address, question, api_key=key, on_event=show if stream else None, timeout_s=serving.request_timeout_s)
+        return ask(
+            address, question, api_key=key, on_event=show if stream else None, timeout_s=serving.request_timeout_s
+        )
 
 
 @contextmanager
@@ -46,7 +48,9 @@ def running_gateway(workspace: Workspace, url: str | None) -> Iterator[str]:
         return
     workspace.console.say("no `memo serve` is running for this run; starting its models for this question (a minute)")
     with workspace, workspace.ray():
-        served = start(workspace, workspace.config.serving.model_copy(update={"host": "127.0.0.1", "port": free_port()}))
+        served = start(
+            workspace, workspace.config.serving.model_copy(update={"host": "127.0.0.1", "port": free_port()})
+        )
         try:
             yield served.url
         finally:

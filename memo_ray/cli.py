@@ -56,7 +56,9 @@ def parser() -> argparse.ArgumentParser:
     ask = verbs.add_parser("ask", help="ask a question, and see stages and citations")
     ask.add_argument("run", metavar="RUN", help="the run's folder, its YAML file, or its name under runs/")
     ask.add_argument("question", metavar="QUESTION")
-    ask.add_argument("--url", help="a gateway to ask (default: the run's own `memo serve`, else started for this question)")
+    ask.add_argument(
+        "--url", help="a gateway to ask (default: the run's own `memo serve`, else started for this question)"
+    )
     ask.add_argument("--stream", action="store_true", help="show the stages as they happen")
     ask.add_argument("--json", action="store_true", help="print the whole answer as JSON")
 

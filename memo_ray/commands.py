@@ -90,7 +90,9 @@ def report(options: Namespace) -> int:
     workspace = open_run(options.run, Console())
     results = stored_results(workspace)
     if results.evaluation is None:
-        raise ConfigError(f"{workspace.folder}: has no finished evaluation; run `memo run {workspace.config_path}` first")
+        raise ConfigError(
+            f"{workspace.folder}: has no finished evaluation; run `memo run {workspace.config_path}` first"
+        )
     finish(workspace, results, seconds=None)
     print(workspace.folder / "report.html")
     return 0

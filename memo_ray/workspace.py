@@ -68,5 +68,8 @@ def open_run(name: str, console: Console) -> Workspace:
         if (folder / "run.yaml").is_file():
             config = load_run(folder / "run.yaml")
             # The folder may have been moved since; where it lies now is what counts.
-            return Workspace(config.model_copy(update={"root": str(folder.absolute().parent), "name": folder.absolute().name}), console)
+            return Workspace(
+                config.model_copy(update={"root": str(folder.absolute().parent), "name": folder.absolute().name}),
+                console,
+            )
     raise ConfigError(f"{name}: no run there; give a run's folder or YAML file, or `memo run run.yaml` first")

@@ -19,7 +19,8 @@ from pathlib import Path
 from sources import Sources, configured_sources
 
 FOLDER = Path(__file__).resolve().parent
-STAMP = ".installed"
+STAMP = ".installed-{target}"
+"""Make's target; holds the digest of what was installed."""
 SECONDS = ".setup-seconds"
 TORCH_CPU_PAGE = "https://download.pytorch.org/whl/cpu/torch/"
 """PyTorch's own page of CPU builds, asked only where no configured source has the one in the lock."""
@@ -37,7 +38,7 @@ def digest(target: str) -> str:
 
 def install(target: str, environment: Path, torch_page: str) -> None:
     """Make `environment` what the lock of `target` says, from nothing unless its stamp says that it is so already."""
-    stamp, wanted = environment / STAMP, digest(target)
+    stamp, wanted = environment / STAMP.format(target=target), digest(target)
     if not stamp.exists() or stamp.read_text() != wanted:
         started = time.monotonic()
         shutil.rmtree(environment, ignore_errors=True)
@@ -95,7 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", choices=("cpu", "gpu"))
     parser.add_argument("environment", type=Path)
-    parser.add_argument("--torch-page", default=TORCH_CPU_PAGE, help="page with torch's CPU wheels, used as last resort")
+    parser.add_argument(
+        "--torch-page", default=TORCH_CPU_PAGE, help="page with torch's CPU wheels, used as last resort"
+    )
     arguments = parser.parse_args()
     if sys.version_info[:2] != (3, 11):
         sys.exit(f"memo-ray runs on Python 3.11, this is {sys.version.split()[0]}; see README, Set-up")
@@ -103,6 +106,8 @@ def main() -> None:
         install(arguments.target, arguments.environment, arguments.torch_page)
     except InstallError as error:
         sys.exit(f"make venv: {error}")
+    except KeyboardInterrupt:
+        sys.exit("make venv: interrupted; run it again, it begins anew")
 
 
 if __name__ == "__main__":

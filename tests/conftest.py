@@ -81,9 +81,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 head_dim=32,
                 max_position_embeddings=1024,
                 tie_word_embeddings=True,
-                bos_token_id=fast.bos_token_id,
-                eos_token_id=fast.eos_token_id,
-                pad_token_id=fast.pad_token_id,
+                bos_token_id=tokenizer.token_to_id("<|im_start|>"),
+                eos_token_id=tokenizer.token_to_id("<|im_end|>"),
+                pad_token_id=tokenizer.token_to_id("<|endoftext|>"),
             )
         )
     model.save_pretrained(folder)

@@ -101,7 +101,9 @@ class Store:
 
     def latest(self, name: str) -> Artifact | None:
         """The newest finished artefact of that name, whatever its fingerprint."""
-        found = [self.find(name, home.name) for home in (self.root / name).glob("*") if (home / "artifact.json").exists()]
+        found = [
+            self.find(name, home.name) for home in (self.root / name).glob("*") if (home / "artifact.json").exists()
+        ]
         return max((a for a in found if a), key=lambda a: a.record.finished, default=None)
 
     @contextmanager
@@ -157,9 +159,7 @@ def _entries(folder: Path) -> Iterator[FileEntry]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        yield FileEntry(
-            path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=file_digest(path)
-        )
+        yield FileEntry(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=file_digest(path))
 
 
 def _put_if_absent(path: Path, content: bytes) -> None:
@@ -201,7 +201,9 @@ def _disk_errors(home: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(f"{home}: the disk is full; free space and run the command again, it resumes") from error
         if error.errno in (errno.EACCES, errno.EROFS):
-            raise StoreError(f"{home}: cannot be written ({error.strerror}); check `root:` and its permissions") from error
+            raise StoreError(
+                f"{home}: cannot be written ({error.strerror}); check `root:` and its permissions"
+            ) from error
         raise
 
 

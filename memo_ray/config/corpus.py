@@ -14,7 +14,10 @@ class WholeDocument(Settings):
 
 
 class SlidingWindow(Settings):
-    """Windows of words with overlap (paper, Appendix D). A shorter document is one chunk."""
+    """Windows of words with overlap (paper, Appendix D). A shorter document is one chunk.
+
+    Words are what white space separates; of Chinese and Japanese text every character counts as one.
+    """
 
     kind: Literal["window"]
     words: int = Field(default=6400, ge=20)
@@ -32,20 +35,23 @@ class CorpusConfig(Settings):
 
     name: str = Field(default="corpus", pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
     paths: tuple[str, ...] = Field(min_length=1)
-    """Files, folders and globs of .txt, .md, .jsonl, .parquet (with the extra `documents`: .pdf, .html, .docx)."""
+    """Files, folders and globs of .txt, .md, .jsonl, .parquet (with the extra `documents`: .pdf, .html, .docx).
+    Folders are read with their subfolders; hidden files and other formats in them are passed over."""
     questions: str | None = None
     """JSON Lines of questions with answers (`question`, `answers`, `hops`, `document_ids`), for evaluation only."""
     text_column: str = "text"
     id_column: str | None = None
     """Column of .jsonl and .parquet with a unique name for each document; none: the file and row number."""
     title_column: str | None = None
+    """Column with a title; none: a heading that opens the text. A file's own title is its first heading or its name."""
     label_column: str | None = None
     """Column whose value puts documents into one group when `groups` is `label`."""
     chunking: Annotated[WholeDocument | SlidingWindow, Field(discriminator="kind")] = SlidingWindow(kind="window")
     groups: Literal["document", "label", "all"] = "document"
     """Over which chunks Step 5 looks for connections: of one document, of one label, or all of them."""
     max_reject_share: float = Field(default=0.01, ge=0, le=1)
-    """Above this share of unreadable documents the stage fails; one is always allowed if others remain."""
+    """Documents that cannot be used go to the table `rejects`; above this share of them the stage fails. Exact
+    copies are set aside too, but are not counted here."""
 
     @model_validator(mode="after")
     def label_has_a_column(self) -> Self:

@@ -78,7 +78,13 @@ def set_key(data: dict[str, Any], override: str) -> None:
 
 def explain(item: Any, where: str) -> str:
     """One line for one pydantic error: the file, the key, what is wrong, and the nearest known key if any."""
-    tags = {"vllm", "openai", "document", "window", *("linear", "task_arithmetic", "slerp", "ties", "dare_linear", "dare_ties")}
+    tags = {
+        "vllm",
+        "openai",
+        "document",
+        "window",
+        *("linear", "task_arithmetic", "slerp", "ties", "dare_linear", "dare_ties"),
+    }
     loc = [str(part) for part in item["loc"]]
     key = ".".join(part for n, part in enumerate(loc) if not (n and part in tags and n < len(loc) - 1)) or "(top level)"
     message = item["msg"].removeprefix("Value error, ")

@@ -53,9 +53,7 @@ class DareTies(Settings):
     seed: Seed = 0
 
 
-MergeRecipe = Annotated[
-    Linear | TaskArithmetic | Slerp | Ties | DareLinear | DareTies, Field(discriminator="method")
-]
+MergeRecipe = Annotated[Linear | TaskArithmetic | Slerp | Ties | DareLinear | DareTies, Field(discriminator="method")]
 
 
 def kind_of_recipes(value: Any) -> str:

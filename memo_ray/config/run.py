@@ -32,7 +32,9 @@ class RunConfig(Settings):
         if len(set(names)) < len(names):
             raise ValueError(f"corpora: every corpus needs its own name, got {', '.join(names)}")
         if len(names) > 1 and self.merging is None:
-            raise ValueError("merging: a run with several corpora needs a merging section (merging: {} for the paper's)")
+            raise ValueError(
+                "merging: a run with several corpora needs a merging section (merging: {} for the paper's)"
+            )
         if len(names) == 1 and self.merging is not None:
             raise ValueError("merging: needs two or more corpora; remove the section or name another corpus")
         return self

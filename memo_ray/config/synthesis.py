@@ -1,8 +1,8 @@
 """How reflections are made: the generator, the steps and their settings, the checks on what it says."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from memo_ray.config.base import Settings
 from memo_ray.config.models import ModelConfig, VllmModel
@@ -19,27 +19,34 @@ class Sampling(Settings):
 
 
 class Grounding(Settings):
-    """A cheap check, after the paper's own Step 3, that an answer is in the text it came from.
+    """Cheap checks, beside the paper's own Step 3, that a pair is supported by the text it came from.
 
-    The paper trusts its 32B generator and has no such check (`lexical: false`). With a small generator it
-    removes what the model invents. Shares are of an answer's content words; its numbers must always be found.
+    The paper trusts its 32B generator and has none of them. With a small generator they remove what the model
+    invents. Shares are of content words; an answer's numbers must always be found.
     """
 
     lexical: bool = False
+    """Content words and numbers of an answer must stand in the chunk or the parent pairs."""
     direct_share: float = Field(default=1.0, ge=0, le=1)
-    """Step 1a: content words of the answer that must stand in the chunk."""
+    """Step 1a: content words of the answer that must stand in the text."""
     derived_share: float = Field(default=0.6, ge=0, le=1)
-    """Steps 1b, 2, 4 and 5: content words that must stand in the chunk or the parent pairs."""
+    """Steps 1b, 2, 4 and 5: content words of the answer that must stand in the text or the parent pairs."""
+    strict_questions: bool = False
+    """A question must open with a question word, name something of its text, add no words of its own (Steps 1b,
+    2, 4 and 5: few), turn no relation round and not hold its answer."""
     round_trip: bool = False
     """The generator, shown the text, must answer its own question with the same content words."""
 
 
 class Connections(Settings):
-    """Step 5. `all_pairs` is the paper's: one anchor chunk's pairs against batches of other chunks' pairs."""
+    """Step 5. `all_pairs` is the paper's: one anchor pair against batches of pairs of the group's other chunks."""
 
     candidates: Literal["all_pairs", "shared_entities"] = "all_pairs"
+    """`shared_entities`: only pairs of different chunks that share a rare name or date are looked at together."""
     batch_size: int = Field(default=20, ge=1)
-    """Pairs of other chunks shown with one anchor pair."""
+    """Pairs of other chunks shown with one anchor pair. With `prompts: sentence` it is always 1."""
+    rare_in_chunks: int = Field(default=20, ge=2)
+    """`shared_entities`: a name in more chunks of the group than this is too common to connect by."""
     max_prompts: int | None = Field(default=None, ge=1)
     """At most so many Step-5 prompts a group, evenly spread; none: all."""
 
@@ -48,7 +55,7 @@ class HeldOut(Settings):
     """Rephrased questions that are never trained on: what epochs, merges and settings are chosen by."""
 
     share: float = Field(default=0.1, ge=0, le=1)
-    """Share of the reflections of Steps 1, 3 and 4 whose question is also rephrased."""
+    """Share of the reflections of Steps 1 to 4 whose question is also rephrased."""
     max_questions: int = Field(default=200, ge=0)
 
 
@@ -61,8 +68,12 @@ class SynthesisConfig(Settings):
     prompts: Literal["chunk", "sentence"] = "chunk"
     """`chunk`: the paper's way, a whole chunk a prompt. `sentence`: one sentence a prompt with worked
     examples, which is what a model of a few hundred million parameters can follow."""
+    answers: Literal["generated", "spans"] = "generated"
+    """`generated`: the generator writes question and answer, as in the paper. `spans` (only with `prompts:
+    sentence`): rules for English pick names, dates, numbers and noun phrases of a sentence as answers, and the
+    generator writes the question to each. A model of 135M parameters needs this."""
     samples: int = Field(default=1, ge=1)
-    """Replies sampled for each prompt of Steps 1a and 1b; duplicates are removed."""
+    """Replies sampled for each prompt of Steps 1, 2, 4 and 5; duplicates are removed."""
     sampling: Sampling = Sampling()
     max_rewrites: int = Field(default=5, ge=0)
     """Step 3: tries to make a pair self-contained before it is discarded."""
@@ -74,9 +85,16 @@ class SynthesisConfig(Settings):
     grounding: Grounding = Grounding()
     held_out: HeldOut = HeldOut()
     max_reflections: int | None = Field(default=None, ge=1)
-    """Keep at most so many training pairs, evenly over chunks and steps; none: all."""
+    """Keep at most so many training pairs, evenly over chunks, with every text covered first; none: all."""
     max_reject_share: float = Field(default=0.5, ge=0, le=1)
-    """Above this share of prompts without a usable reply the stage fails and says why."""
+    """Above this share of prompts without a usable reply (after one retry) the stage fails and says why."""
     chunks_in_flight: int = Field(default=16, ge=1)
     """Chunks that one engine works on at once."""
     engine_restarts: int = Field(default=3, ge=0)
+    """Engines started anew, for each that died, before the stage gives up."""
+
+    @model_validator(mode="after")
+    def spans_need_sentences(self) -> Self:
+        if self.answers == "spans" and self.prompts != "sentence":
+            raise ValueError("answers: spans cuts answers out of single sentences; it needs prompts: sentence")
+        return self

@@ -23,6 +23,8 @@ class TrainingConfig(Settings):
     max_grad_norm: float = Field(default=1.0, gt=0)
     max_sequence_length: int = Field(default=8096, ge=64)
     """Tokens of one packed sequence, and the length at which a longer reflection is truncated (and counted)."""
+    micro_batch_tokens: int = Field(default=16_384, ge=64)
+    """Tokens that a worker computes at once; a step of more is accumulated over several."""
     packing: bool = True
     """Several reflections a sequence, none seeing another; the steps and their examples stay the same."""
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -32,5 +34,7 @@ class TrainingConfig(Settings):
     cpus_per_worker: int = Field(default=1, ge=1)
     """Cores of a CPU worker; ignored with GPUs."""
     seed: int = Field(default=42, ge=0)
+    state_every_s: float = Field(default=60, ge=0)
+    """At the end of an epoch, resumable state is saved when the last was saved so many seconds ago."""
     max_failures: int = Field(default=3, ge=0)
     """Restarts from the last checkpoint before the stage gives up."""

@@ -122,7 +122,7 @@ class TableWriter:
         self._writer = pq.ParquetWriter(path, schema_of(self._kind), compression="zstd")
         return self
 
-    def append(self, row: Any) -> None:
+    def append(self, row: Any, /) -> None:
         self._held.append(row)
         self._characters += len(row.text)
         if self._characters >= ROW_GROUP_CHARACTERS:

@@ -1,4 +1,4 @@
-"""Chooses the epoch of a memory on held-out rephrasings; test questions are never looked at (paper, trap of Section 5)."""
+"""Chooses the epoch of a memory on held-out rephrasings; test questions are never looked at."""
 
 from __future__ import annotations
 

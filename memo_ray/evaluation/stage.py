@@ -59,7 +59,12 @@ def evaluate(
     attempt.facts |= {"systems": names, "memory": memory}
     artifact = results.merging or next(iter(results.training.values()))
     spoken = ask_protocol(
-        config.serving, artifact.path(str(memory["folder"])), executive, asked, config.evaluation.protocol_questions, progress
+        config.serving,
+        artifact.path(str(memory["folder"])),
+        executive,
+        asked,
+        config.evaluation.protocol_questions,
+        progress,
     )
     attempt.add_cost(engine_starts=found.engine_starts + spoken.engine_starts)
     for kind in ("input_tokens", "output_tokens"):

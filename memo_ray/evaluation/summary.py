@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from memo_ray.artifacts.store import Artifact
 from memo_ray.evaluation.asked import KINDS
 from memo_ray.evaluation.protocol_rows import SYSTEM as PROTOCOL
 from memo_ray.evaluation.recall import recall_table
-from memo_ray.rows import Answer
+from memo_ray.rows import Answer, SweepRow
 
+SWEEP_JSON = ("parameters", "recall_by_corpus")
 METRICS = ("recall", "token_f1", "exact_match")
 EPOCH_NAME = re.compile(r"^(?:(?P<memory>.+)/)?epoch-(?P<epoch>\d+)$")
 """How a memory's epochs are called as systems: `epoch-3`, or `CORPUS/epoch-3` where there are several memories."""
@@ -191,8 +193,10 @@ def _training(artefacts: Iterable[Artifact], systems: Mapping[str, str]) -> dict
 
 
 def _merging(artefacts: Iterable[Artifact]) -> dict[str, Any]:
+    """The merging's facts, and the sweep's rows with their JSON columns read, best first."""
     for made in of_stage(artefacts, "merging"):
-        table = pq.read_table(made.path("sweep.parquet")).to_pylist() if "sweep" in made.record.rows else []
+        rows = sorted(made.rows("sweep", SweepRow), key=lambda row: -row.recall)
+        table = [asdict(row) | {name: json.loads(getattr(row, name)) for name in SWEEP_JSON} for row in rows]
         return {**made.record.facts, "table": table}
     return {}
 

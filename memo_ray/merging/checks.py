@@ -49,12 +49,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A base and its memories that passed every check. `tensors` are those to merge, as the base stores them."""
+    """A base and its memories that passed every check. `tensors` are those to merge, as the memories store them."""
 
     base: Path
     memories: dict[str, Path]
     tensors: dict[str, Tensor]
     dtype: str
+    """The memories' number format, and the merge's: a name such as `bfloat16`."""
+    cast_base: bool
+    """The base is stored in another format: what the memories started from is the base in theirs."""
 
     @property
     def disk_bytes(self) -> int:
@@ -74,7 +77,7 @@ def check(base: Path, memories: Mapping[str, Path]) -> Inputs:
     """What a merge of `memories` over their common `base` needs to know. Raises MergeError when it cannot be done.
 
     That `base` is what the memories were fine-tuned from is known as far as files tell: the same architecture,
-    settings, tensors, number format, tokenizer and chat template.
+    settings, tensors, tokenizer and chat template. Its number format may be another, since training chooses its own.
     """
     folders = {"base": base, **{f"memory {name}": path for name, path in memories.items()}}
     _distinct(folders)
@@ -90,15 +93,11 @@ def check(base: Path, memories: Mapping[str, Path]) -> Inputs:
         _drop_tied(folder, tensors, tied)
     for folder in memories.values():
         _same_tensors(base, stored[base], folder, stored[folder], parameters)
-    in_all = set.intersection(*(set(tensors) for tensors in stored.values()))
-    merged = {name: tensor for name, tensor in stored[base].items() if name in in_all}
-    formats = {tensor.dtype for tensor in merged.values()}
-    if len(formats) > 1 or formats - DTYPES.keys():
-        raise MergeError(
-            f"{base}: stores its tensors as {', '.join(sorted(formats))}; merging takes one of "
-            f"{', '.join(DTYPES.values())} for all, so save the base in one of them and fine-tune from that"
-        )
-    return Inputs(base, dict(memories), merged, DTYPES[formats.pop()])
+    merged = stored[next(iter(memories.values()))]
+    formats = {folder: {tensors[name].dtype for name in merged} for folder, tensors in stored.items()}
+    _known_formats(base, formats)
+    (dtype,) = formats[next(iter(memories.values()))]
+    return Inputs(base, dict(memories), merged, DTYPES[dtype], cast_base=formats[base] != {dtype})
 
 
 def check_disk(folder: Path, needed: int) -> None:
@@ -276,8 +275,21 @@ def _same_tensors(
                 f"{memory}: {name} has the shape {list(tensor.shape)}, in its base {base} {list(expected.shape)}; "
                 "merge only memories that were fine-tuned from this base"
             )
-        if tensor.dtype != expected.dtype:
+
+
+def _known_formats(base: Path, formats: Mapping[Path, set[str]]) -> None:
+    """Every memory must be stored in one format, all in the same; the base in any mix of those that are known."""
+    first: Path | None = None
+    for folder, found in formats.items():
+        if found - DTYPES.keys() or (folder != base and len(found) > 1):
             raise MergeError(
-                f"{memory}: {name} is stored as {tensor.dtype}, in its base {base} as {expected.dtype}; "
-                "save both in the same number format (the memory in the base's)"
+                f"{folder}: stores its tensors as {', '.join(sorted(found))}; merging takes one of "
+                f"{', '.join(DTYPES)}, so save the model in one of them"
             )
+        if folder != base:
+            first = first or folder
+            if found != formats[first]:
+                raise MergeError(
+                    f"{folder}: is stored as {found.pop()}, {first} as {formats[first].pop()}; "
+                    "save all memories in the same number format"
+                )

@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -30,6 +31,9 @@ from memo_ray.merging.recipes import mergekit_config, recipe_id
 
 SHARD_BYTES = 2_000_000_000
 """Size of the output's files; as much waits in memory to be written."""
+
+ERROR = "error: "
+"""What a user's mistake starts with on standard error, among whatever libraries write there."""
 
 FROM_BASE = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -56,21 +60,14 @@ def merge(job: MergeJob, out: Path) -> None:
     if out.exists():
         raise MergeError(f"{out}: exists already; remove it or name another folder")
     inputs = check(job.base, job.memories)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        check_disk(partial, inputs.disk_bytes)
-        with tempfile.TemporaryDirectory(prefix="memo-merge-") as views:
-            _run_mergekit(job.recipe, inputs, Path(views), partial)
+    # Names that follow from `out`, so that what a killed merge left behind is removed by the next.
+    partial, views = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.inputs")
+    with _disk_errors(out), _scratch(partial), _scratch(views):
+        check_disk(partial, inputs.disk_bytes * (2 if inputs.cast_base else 1))
+        _run_mergekit(job.recipe, inputs, views, partial)
         _check_written(inputs, partial)
-        for name in FROM_BASE:
-            if (job.base / name).is_file():
-                shutil.copyfile(job.base / name, partial / name)
+        _copy_from_base(inputs, partial)
         partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def merge_in_fresh_process(job: MergeJob, out: Path) -> float:
@@ -87,7 +84,8 @@ def merge_in_fresh_process(job: MergeJob, out: Path) -> float:
         command = [sys.executable, "-m", __name__, str(path), str(out), "--end-with-parent"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode == MergeError.exit_status:
-        raise MergeError(done.stderr.strip().splitlines()[-1])
+        told = [line.removeprefix(ERROR) for line in done.stderr.splitlines() if line.startswith(ERROR)]
+        raise MergeError(told[-1])
     if done.returncode < 0:
         raise MergeError(
             f"{recipe_id(job.recipe)}: the merge was killed ({signal.Signals(-done.returncode).name}), most often for "
@@ -102,12 +100,11 @@ def _run_mergekit(recipe: MergeRecipe, inputs: Inputs, views: Path, out: Path) -
     from mergekit.config import MergeConfiguration
     from mergekit.merge import run_merge
     from mergekit.options import MergeOptions
-    from safetensors import SafetensorError
 
-    base, *memories = [
-        _view(folder, inputs.tensors.keys(), views / str(number))
-        for number, folder in enumerate([inputs.base, *inputs.memories.values()])
-    ]
+    names = inputs.tensors.keys()
+    # What the memories started from is the base in their format; its own would add its rounding to each task vector.
+    base = _view(inputs.base, names, views / "base", inputs.dtype if inputs.cast_base else None)
+    memories = [_view(folder, names, views / str(n), None) for n, folder in enumerate(inputs.memories.values())]
     config = MergeConfiguration.model_validate(mergekit_config(recipe, base, memories, inputs.dtype))
     options = MergeOptions(
         random_seed=getattr(recipe, "seed", 0),
@@ -116,26 +113,67 @@ def _run_mergekit(recipe: MergeRecipe, inputs: Inputs, views: Path, out: Path) -
         out_shard_size=SHARD_BYTES,
         quiet=True,
     )
+    run_merge(config, str(out), options)
+
+
+def _view(folder: Path, names: Collection[str], view: Path, dtype: str | None) -> Path:
+    """A folder that shows mergekit the tensors `names` of a model and no others: links to its files.
+
+    With `dtype` they are files of their own in that format, written one tensor at a time.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor for name, tensor in read_tensors(folder).items() if name in names}
+    files = {name: tensor.file.name for name, tensor in tensors.items()}
+    view.mkdir()
+    (view / "config.json").symlink_to((folder / "config.json").resolve())
+    if dtype is None:
+        for file in {tensor.file for tensor in tensors.values()}:
+            (view / file.name).symlink_to(file.resolve())
+    else:
+        import torch
+
+        files = {name: f"{number}.safetensors" for number, name in enumerate(tensors)}
+        for name, tensor in tensors.items():
+            with safe_open(tensor.file, framework="pt") as opened:
+                save_file({name: opened.get_tensor(name).to(getattr(torch, dtype))}, view / files[name])
+    (view / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    return view
+
+
+def _copy_from_base(inputs: Inputs, out: Path) -> None:
+    for name in FROM_BASE:
+        if (inputs.base / name).is_file():
+            shutil.copyfile(inputs.base / name, out / name)
+    if inputs.cast_base:
+        config = json.loads((out / "config.json").read_bytes())
+        config.pop("torch_dtype", None)
+        (out / "config.json").write_text(json.dumps(config | {"dtype": inputs.dtype}, indent=2) + "\n")
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[None]:
+    """An empty folder for the length of a block, and nothing of it afterwards."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     try:
-        run_merge(config, str(out), options)
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except (OSError, SafetensorError) as error:
         # safetensors reports a full disk in words, not by errno.
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             raise MergeError(f"{out.parent}: the disk is full; free space and run the command again") from error
         raise
-
-
-def _view(folder: Path, names: Collection[str], view: Path) -> Path:
-    """A folder of links to a model's files that shows mergekit the tensors `names` and no others."""
-    tensors = read_tensors(folder)
-    view.mkdir()
-    (view / "config.json").symlink_to((folder / "config.json").resolve())
-    shown = {name: tensor.file for name, tensor in tensors.items() if name in names}
-    for file in set(shown.values()):
-        (view / file.name).symlink_to(file.resolve())
-    index = {"metadata": {}, "weight_map": {name: file.name for name, file in shown.items()}}
-    (view / "model.safetensors.index.json").write_text(json.dumps(index))
-    return view
 
 
 def _check_written(inputs: Inputs, out: Path) -> None:
@@ -165,7 +203,7 @@ def main(arguments: list[str]) -> int:
     try:
         merge(_read_job(Path(path)), Path(out).absolute())
     except MergeError as error:
-        print(str(error), file=sys.stderr)
+        print(f"{ERROR}{error}", file=sys.stderr)
         return error.exit_status
     return 0
 

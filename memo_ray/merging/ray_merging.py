@@ -106,10 +106,11 @@ class _Sweep:
     def batch(self, waiting: Sequence[str]) -> list[str]:
         """As many of `waiting` as the disk holds at once; those merged already come first."""
         merged = [name for name in waiting if self.progress.merged(name)]
-        room = shutil.disk_usage(self.progress.merges).free // _disk_bytes(self.inputs)
-        unmerged = [name for name in waiting if name not in merged][: int(room)]
+        room = _room(self.progress.merges, self.inputs, self.config.max_concurrent)
+        unmerged = [name for name in waiting if name not in merged][:room]
         if not merged and not unmerged:
-            check_disk(self.progress.merges, _disk_bytes(self.inputs))
+            check_disk(self.progress.merges, _disk_bytes(self.inputs) * (2 if self.inputs.cast_base else 1))
+            unmerged = [waiting[0]]
         return merged + unmerged
 
     def merge(self, names: Sequence[str]) -> None:
@@ -216,6 +217,13 @@ def _questions(held_out: Mapping[str, Sequence[Reflection]], also: Sequence[Aske
 
 def _digest(asked: Sequence[Asked]) -> str:
     return content_id(*sorted(f"{row.kind} {row.question_id}" for row in asked))
+
+
+def _room(folder: Path, inputs: Inputs, at_once: int) -> int:
+    """How many more merged models the disk under `folder` holds while `at_once` are being made."""
+    free = shutil.disk_usage(folder).free
+    # Every merge at work has a cast base of its own.
+    return max(0, free // _disk_bytes(inputs) - (at_once if inputs.cast_base else 0))
 
 
 def _disk_bytes(inputs: Inputs) -> int:

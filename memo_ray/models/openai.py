@@ -90,7 +90,8 @@ class OpenAIChatModel:
         elif isinstance(error, openai.APIConnectionError):
             remedy = "cannot be reached; check base_url and that the server runs"
         elif isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            remedy = f"refuses the key; check the environment variable {self._config.api_key_env or '(api_key_env is unset)'}"
+            variable = self._config.api_key_env or "(api_key_env is not set)"
+            remedy = f"refuses the key; check the environment variable {variable}"
         elif isinstance(error, openai.NotFoundError):
             remedy = f"does not know the model {model}, or base_url lacks its /v1"
         elif isinstance(error, openai.RateLimitError):

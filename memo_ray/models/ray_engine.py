@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from memo_ray.config.models import VllmModel
 from memo_ray.errors import EngineDied
@@ -47,18 +49,20 @@ class Engine:
     """One engine somewhere in the cluster. `close` it; it is also a context manager."""
 
     def __init__(self, actor: Any) -> None:
-        self._actor = actor
+        self._actor: Any = actor
+        self._open = True
 
     @classmethod
     def start(cls, config: VllmModel, path: Path) -> Engine:
         """Start an engine on the model folder `path` and wait until it answers."""
-        actor = ray.remote(EngineActor).options(max_restarts=0, **actor_resources(config)).remote()
+        remote: Any = ray.remote(EngineActor)
+        actor = remote.options(max_restarts=0, **actor_resources(config)).remote()
         engine = cls(actor)
         engine._call(actor.start.remote(config, str(path)))
         return engine
 
     def chat(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
-        """Replies in the order of `requests`, all worked on at once. Raises GenerationError for the first that fails."""
+        """Replies in the order of `requests`, all worked on at once. Raises the first one's GenerationError."""
         return self._call(self._actor.chat.remote(list(requests)))
 
     def reload(self, path: Path) -> None:
@@ -67,14 +71,13 @@ class Engine:
 
     def close(self) -> None:
         """Stop the engine and its actor; safe to call again."""
-        if self._actor is None:
+        if not self._open:
             return
-        actor, self._actor = self._actor, None
-        try:
-            ray.get(actor.close.remote(), timeout=60)
-        except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError, ray.exceptions.GetTimeoutError):
-            pass  # A dead or hung engine is ended just below.
-        ray.kill(actor)
+        self._open = False
+        # A dead or hung engine is ended just below.
+        with suppress(RayActorError, RayTaskError, GetTimeoutError):
+            ray.get(self._actor.close.remote(), timeout=60)
+        ray.kill(self._actor)
 
     def __enter__(self) -> Engine:
         return self
@@ -85,7 +88,7 @@ class Engine:
     def _call(self, reference: Any) -> Any:
         try:
             return ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
+        except RayTaskError as error:
             raise error.as_instanceof_cause() from None
-        except ray.exceptions.RayActorError as error:
+        except RayActorError as error:
             raise EngineDied(f"the engine's actor died ({error}); look at the log above, often memory") from error

@@ -85,7 +85,9 @@ def _from_hub(model: str, revision: str | None, key: str) -> ModelSource:
 
 def _digest(folder: Path) -> str:
     """Digest over names and contents, remembered by size and time so that weights are hashed once."""
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in {".json", ".safetensors", ".model", ".jinja"})
+    files = sorted(
+        p for p in folder.iterdir() if p.is_file() and p.suffix in {".json", ".safetensors", ".model", ".jinja"}
+    )
     stamp = json.dumps([[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files])
     memory = cache_folder() / "digests" / f"{_key(folder, stamp)}.json"
     if memory.is_file():

@@ -37,6 +37,7 @@ class VllmChatModel:
     def __init__(self, engine: Any, tokenizer: Any, config: VllmModel, name: str, max_model_len: int) -> None:
         self.name = name
         self._engine = engine
+        self._open = True
         self._tokenizer = tokenizer
         self._config = config
         self._max_model_len = max_model_len
@@ -66,11 +67,13 @@ class VllmChatModel:
             reason = " ".join(str(error).split())[:300]
             raise ConfigError(f"model {path}: vLLM refuses these settings ({reason})") from error
         except RuntimeError as error:
-            raise GenerationError(f"model {path}: the vLLM engine did not start ({error}); see the log above") from error
+            raise GenerationError(
+                f"model {path}: the vLLM engine did not start ({error}); see the log above"
+            ) from error
         return cls(engine, tokenizer, config, path.name, engine.model_config.max_model_len)
 
     async def chat(self, request: ChatRequest) -> ChatReply:
-        """The whole reply. Raises GenerationError for a prompt that does not fit, EngineDied when the engine is gone."""
+        """The whole reply. Raises GenerationError for a prompt that does not fit, EngineDied for a dead engine."""
         final = None
         async for output in self._generate(request, final_only=True):
             final = output
@@ -99,10 +102,11 @@ class VllmChatModel:
 
     async def close(self) -> None:
         """Stop the engine's processes; safe to call again."""
-        if self._engine is not None:
+        if self._open:
+            self._open = False
             self._engine.shutdown()
-        # Its destructor shuts down once more, which at interpreter exit fails in vLLM's own imports.
-        self._engine = None
+            # Its destructor shuts down once more, which at interpreter exit fails in vLLM's own imports.
+            del self._engine
 
     async def check_health(self) -> None:
         """Raise EngineDied when the engine can no longer answer."""

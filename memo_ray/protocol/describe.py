@@ -88,5 +88,5 @@ def ending(done: Done) -> list[str]:
     """Why, and what supports it."""
     lines = [f"  because: {done.justification}"] if done.justification else []
     for item in done.citations:
-        lines.append(f"  supported by [{item.number}] {item.question} {item.answer}")
+        lines.append(f"  supported by [{item.number}] {item.question} -> {item.answer}")
     return lines

@@ -43,4 +43,6 @@ def stage(facts: StageFacts, seconds: float) -> dict[str, Any]:
 
 def tokens(model: str, stages: tuple[StageFacts, ...]) -> dict[str, int]:
     """Tokens of one model over all stages."""
-    return {kind: sum(getattr(facts, f"{model}_{kind}") for facts in stages) for kind in ("input_tokens", "output_tokens")}
+    return {
+        kind: sum(getattr(facts, f"{model}_{kind}") for facts in stages) for kind in ("input_tokens", "output_tokens")
+    }

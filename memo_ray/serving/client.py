@@ -43,7 +43,9 @@ def ask(
         raise GenerationError(f"{url}: the gateway did not answer in time; ask again or raise the time limit") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error) or type(error).__name__
-        raise GenerationError(f"{url}: the gateway cannot be reached ({reason}); start it with `memo serve RUN`") from None
+        raise GenerationError(
+            f"{url}: the gateway cannot be reached ({reason}); start it with `memo serve RUN`"
+        ) from None
     except json.JSONDecodeError:
         raise GenerationError(f"{url}: does not answer like a memo-ray gateway; check the address") from None
 

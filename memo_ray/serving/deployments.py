@@ -156,7 +156,7 @@ class ProtocolDeployment:
             yield {"answer": answer_body(answer_id, question, running.result())}
         finally:
             running.cancel()
-            await asyncio.wait({running})
+            await asyncio.gather(running, return_exceptions=True)
 
     async def _run(self, answer_id: str, question: str, emitted: asyncio.Queue[Emit | None] | None) -> Outcome:
         # One failed turn of the executive is an outage if it never spoke; of a batch of questions to the memory

@@ -19,6 +19,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from memo_ray.errors import MemoError
 from memo_ray.models.chat import ChatRequest
@@ -26,17 +27,15 @@ from memo_ray.serving.backend import Backend, Busy
 from memo_ray.serving.openai_api import (
     DONE,
     ApiError,
-    ChatAsked,
     Chunks,
     completion,
     invalid,
-    parse_answer,
-    parse_chat,
     sse,
     sse_comment,
     unknown_model,
     usage,
 )
+from memo_ray.serving.openai_requests import ChatAsked, parse_answer, parse_chat
 from memo_ray.serving.streams import HEARTBEAT, limited
 
 HEARTBEAT_S = 15.0
@@ -100,7 +99,9 @@ def create_app(backend: Backend, settings: GatewaySettings) -> FastAPI:
             lines = memo_chunks(backend, asked) if asked.model == "memo" else model_chunks(backend, asked, settings)
             return await streaming(lines, settings.timeout_s)
         async with asyncio.timeout(settings.timeout_s):
-            complete = memo_completion(backend, asked) if asked.model == "memo" else model_completion(backend, asked, settings)
+            complete = (
+                memo_completion(backend, asked) if asked.model == "memo" else model_completion(backend, asked, settings)
+            )
             return JSONResponse(await complete)
 
     @app.post("/v1/answers")
@@ -235,7 +236,14 @@ async def streaming(lines: AsyncIterator[str], timeout_s: float, error_event: st
     """`lines` as an event stream. What fails before the first line gets its own status; later, an error event."""
     paced = limited(lines, timeout_s, HEARTBEAT_S)
     first = await anext(paced)
-    return StreamingResponse(rest_of(first, paced, error_event), media_type="text/event-stream", headers=SSE_HEADERS)
+    return EventStream(rest_of(first, paced, error_event), media_type="text/event-stream", headers=SSE_HEADERS)
+
+
+class EventStream(StreamingResponse):
+    """A response that does not listen for the client's leaving: Ray Serve cancels the whole call then."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.stream_response(send)
 
 
 async def rest_of(first: str | None, paced: AsyncIterator[str | None], error_event: str) -> AsyncIterator[str]:
@@ -257,7 +265,9 @@ def api_error(error: Exception) -> ApiError:
     if isinstance(error, Busy):
         return ApiError(503, str(error), "server_error", "overloaded")
     if isinstance(error, TimeoutError):
-        return ApiError(504, "no answer within the server's time limit (serving.request_timeout_s)", "server_error", "timeout")
+        return ApiError(
+            504, "no answer within the server's time limit (serving.request_timeout_s)", "server_error", "timeout"
+        )
     if isinstance(error, MemoError):
         return ApiError(502, str(error), "server_error", "model_failed")
     if isinstance(error, HTTPException):

@@ -40,7 +40,7 @@ LIGHT_CPUS = 0.1
 STARTS = 2
 """How often a replica may fail to start before the deployment has failed."""
 
-MEMO_ERROR = re.compile(r"^memo_ray\.errors\.(\w+): (.*)", re.MULTILINE | re.DOTALL)
+MEMO_ERROR = re.compile(r"^memo_ray\.errors\.(\w+): ", re.MULTILINE)
 
 
 class AppArguments(BaseModel):
@@ -72,12 +72,12 @@ def build_app(config: ServingConfig, memory_path: str | None, executive_path: st
     ).bind(executive, memory, config.protocol, schema_enforced)
     alone = {"memory": memory, "executive": executive} if config.expose_executive else {"memory": memory}
     replicas = (config.memory_replicas, config.executive_replicas, config.protocol_replicas)
-    # The gateway must take every request that one of the others has a place or a seat in the queue for, and more,
-    # so that the refusal is its own.
+    # The gateway takes more requests than the others have places and seats in the queue for, so that a refusal is
+    # its own, in OpenAI's shape, and not Serve's.
     places = sum(r.max_ongoing_requests * r.max_replicas for r in replicas) + 4 * config.max_queued_requests
     gateway = deployment(
         GatewayDeployment, "gateway", config, ReplicaSettings(max_ongoing_requests=places), {"num_cpus": LIGHT_CPUS}
-    )
+    ).options(max_queued_requests=places)
     return gateway.bind(alone, protocol, gateway_settings(config, ("memo", *alone)))
 
 
@@ -229,9 +229,10 @@ def wait_until_healthy(url: str, end: float, wait_s: float) -> None:
 def reason_of(messages: list[str]) -> MemoError:
     """The error that made a replica fail, found in Serve's status messages."""
     for message in messages:
-        if found := MEMO_ERROR.search(message):
-            kind = getattr(errors, found.group(1), GenerationError)
-            return kind(" ".join(found.group(2).split()))
+        if found := list(MEMO_ERROR.finditer(message)):
+            # The last one: a traceback ends with the error that was raised.
+            kind = getattr(errors, found[-1].group(1), GenerationError)
+            return kind(" ".join(message[found[-1].end() :].split()))
     told = [last_line(message) for message in messages if message.strip()]
     return GenerationError(f"serving: a deployment did not start ({told[-1] if told else 'no reason given'})")
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 
 from memo_ray.synthesis.spans import FUNCTION_WORDS, NUMBER_WORDS
+from memo_ray.synthesis.verbs import stem
 
 WORD = re.compile(r"\w+(?:[-'’]\w+)*")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -17,36 +18,6 @@ ASKING_WORDS = frozenset(
     "year name person place time day kind type number date many much long tall far often old part called located".split()
 )
 """Words that a question may bring along without their standing in the text."""
-
-_PAST_FORMS = (
-    "be was, become became, begin began, bring brought, build built, buy bought, catch caught, choose chose, come came, "
-    "do did, draw drew, drink drank, drive drove, eat ate, fall fell, feed fed, feel felt, fight fought, find found, "
-    "fly flew, forget forgot, freeze froze, get got, give gave, go went, grind ground, grow grew, hang hung, have had, "
-    "hear heard, hide hid, hold held, keep kept, know knew, lay laid, lead led, leave left, lend lent, lie lay, "
-    "light lit, lose lost, make made, mean meant, meet met, pay paid, ride rode, ring rang, rise rose, run ran, say said, "
-    "see saw, seek sought, sell sold, send sent, shine shone, shoot shot, show shown, sing sang, sink sank, sit sat, "
-    "sleep slept, speak spoke, spend spent, stand stood, steal stole, stick stuck, strike struck, swear swore, swim swam, "
-    "take took, teach taught, tell told, think thought, throw threw, understand understood, wear wore, weave wove, "
-    "win won, write wrote"
-)
-STEM_OF = {past: base for base, past in (pair.split() for pair in _PAST_FORMS.split(", "))} | {
-    "written": "write", "drawn": "draw", "given": "give", "taken": "take", "known": "know", "broken": "break",
-    "broke": "break", "worn": "wear", "woven": "weave", "spoken": "speak", "chosen": "choose", "sung": "sing",
-    "drunk": "drink", "drowned": "drown", "sunk": "sink", "begun": "begin", "swum": "swim", "men": "man",
-    "women": "woman", "children": "child", "people": "people",
-}  # fmt: skip
-
-
-def stem(word: str) -> str:
-    """A crude stem: lower case, irregular verbs to their base, common endings cut."""
-    word = word.lower().replace("’", "'").removesuffix("'s").removesuffix("'")
-    word = STEM_OF.get(word, word)
-    for ending in ("ings", "ing", "edly", "ied", "ies", "ed", "es", "s", "e", "y"):
-        if len(word) - len(ending) >= 3 and word.endswith(ending) and not word.endswith("ss"):
-            word = word.removesuffix(ending)
-            break
-    return word[:-1] if len(word) > 4 and word[-1] == word[-2] else word
-
 
 def content_words(text: str) -> list[str]:
     """Stems of the words of `text` that carry meaning, in order."""
@@ -58,12 +29,6 @@ def numbers(text: str) -> set[str]:
     digits = {found.replace(",", "").rstrip(".") for found in NUMBER.findall(text)}
     words = {word.lower() for word in WORD.findall(text) if set(word.lower().split("-")) <= NUMBER_WORDS}
     return digits | (words - {"one"})
-
-
-def capitals(text: str) -> set[str]:
-    """Capitalised words of `text` that are no function words; the first word counts only if it is no opener."""
-    found = [word for word in WORD.findall(text) if word[0].isupper() and word.lower() not in FUNCTION_WORDS]
-    return {stem(word) for word in found}
 
 
 def supported_share(text: str, sources: Iterable[str]) -> float:

@@ -33,24 +33,33 @@ class Template:
     def messages(self, **values: str) -> tuple[Message, ...]:
         """The conversation that asks for a reply, with every placeholder filled in."""
         system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
-        user = PLACEHOLDER.sub(lambda match: values[match.group(1)], self.user)
+        user = PLACEHOLDER.sub(lambda match: as_data(values[match.group(1)]), self.user)
         return (*system, *self.examples, {"role": "user", "content": user})
+
+
+def as_data(text: str) -> str:
+    """`text` with no closing tag in it, so that a document cannot end the `<text>` it stands in."""
+    return text.replace("</", "< /")
 
 
 PLACEHOLDERS: dict[str, frozenset[str]] = {
     "direct": frozenset({"text"}),
-    "direct_for_answer": frozenset({"text", "opening"}),
+    "direct_for_answer": frozenset({"statement", "opening"}),
     "indirect": frozenset({"text"}),
-    "indirect_for_answer": frozenset({"text", "opening"}),
+    "indirect_for_answer": frozenset({"statement", "name", "description"}),
     "consolidation": frozenset({"pairs"}),
-    "verification": frozenset({"text", "pairs"}),
+    "naming": frozenset({"pairs"}),
+    "verification": frozenset({"text", "pairs", "violations"}),
     "rewriting": frozenset({"text", "question", "answer", "violations"}),
     "entities": frozenset({"entity", "facts"}),
+    "entities_for_answer": frozenset({"facts", "opening"}),
     "connections": frozenset({"anchor", "others"}),
+    "connections_for_answer": frozenset({"facts", "opening"}),
+    "parallels": frozenset({"pairs"}),
     "rephrasing": frozenset({"question", "opening"}),
     "round_trip": frozenset({"text", "question"}),
 }
-"""The placeholders that each prompt may use; those a set leaves out it must do without knowing."""
+"""The placeholders that each prompt has; a file may leave one out, and use no other."""
 
 
 @dataclass(frozen=True, slots=True)

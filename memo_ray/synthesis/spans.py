@@ -1,17 +1,19 @@
 """Sentences of a chunk, and the spans of a sentence that can be an answer or an entity, by simple rules.
 
-Plain text goes in; sentences, tokens, names, dates, numbers and noun phrases come out. The rules look at
-capitals, digits and small lists of English words; they need no model and no dictionary.
+Plain text goes in; tokens, names, dates, numbers and noun phrases come out. The rules look at capitals, digits
+and small lists of English words; they need no model and no dictionary.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9])")
-ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Gen|Lt|No|vs|etc|e\.g|i\.e|[A-Z])\.$")
+from memo_ray.corpus.sentences import split_sentences
+from memo_ray.synthesis.verbs import is_past
+
 WORD = re.compile(r"\w+(?:[-'’.,]\w+)*|[.,;:!?()\"“”]")
 YEAR = re.compile(r"1\d{3}|20\d\d")
 
@@ -49,7 +51,7 @@ class Token:
 
     @property
     def is_content(self) -> bool:
-        """A lowercase word that carries meaning: no function word, number or mark."""
+        """A lower-case word that carries meaning: no function word, number or mark."""
         return self.text[0].islower() and self.text.lower() not in FUNCTION_WORDS and not self.is_number
 
 
@@ -64,19 +66,9 @@ class Span:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of `text`, in order; headings and fragments under four words are left out."""
-    found: list[str] = []
-    for paragraph in re.split(r"\n\s*\n", text):
-        lines = [line.strip() for line in paragraph.splitlines() if not line.lstrip().startswith("#")]
-        parts = SENTENCE_END.split(" ".join(line for line in lines if line))
-        joined: list[str] = []
-        for part in parts:
-            if joined and ABBREVIATION.search(joined[-1]):
-                joined[-1] += f" {part}"
-            else:
-                joined.append(part)
-        found += [part.strip() for part in joined if len(part.split()) >= 4]
-    return found
+    """The sentences of `text` on one line each, in order; headings and fragments under four words are left out."""
+    found = [" ".join(text[start:end].split()) for start, end in split_sentences(text)]
+    return [sentence for sentence in found if len(sentence.split()) >= 4 and re.search(r"[.!?…][\"'”’)]*$", sentence)]
 
 
 def tokens(sentence: str) -> list[Token]:
@@ -138,8 +130,8 @@ def _name(words: list[Token], i: int, taken: set[int]) -> int:
         return 0
     # A plain word that opens the sentence has its capital from there: "Workers heat ...".
     if i == 0 and len(words) > 1 and not _capital(words, 1) and words[1].text != ",":
-        verb = words[1].text in {"is", "was", "became", "began", "has", "had"} or re.search(r"(?:s|ed)$", words[1].text)
-        if not verb or words[0].text.endswith("s"):
+        following = words[1].text
+        if words[0].text.endswith("s") or not (following in {"is", "was"} or following.endswith("s") or is_past(following)):
             return 0
     j = i + 1
     while j < len(words) and j not in taken:
@@ -164,9 +156,9 @@ def _number(words: list[Token], i: int, taken: set[int]) -> int:
 
 
 def _thing(words: list[Token], i: int, taken: set[int]) -> int:
-    """A noun phrase: content words after a determiner or preposition, with the `of ...` that completes it."""
+    """A noun phrase of up to three content words after a determiner or preposition."""
     before = words[i - 1].text.lower() if i else ""
-    if not words[i].is_content or before not in {"with", "from", "of", "in", "on", "at", "for", "a", "an", "the"}:
+    if not words[i].is_content or before not in {"with", "from", "in", "on", "at", "for", "a", "an", "the"}:
         return 0
     j = i
     while j < len(words) and j not in taken and words[j].is_content:
@@ -176,4 +168,6 @@ def _thing(words: list[Token], i: int, taken: set[int]) -> int:
     return j if j - i <= 3 else 0
 
 
-MATCHERS: tuple[tuple[Kind, object], ...] = (("date", _date), ("name", _name), ("number", _number), ("thing", _thing))
+Matcher = Callable[[list[Token], int, set[int]], int]
+MATCHERS: tuple[tuple[Kind, Matcher], ...] = (("date", _date), ("name", _name), ("number", _number), ("thing", _thing))
+"""In order of precedence; a matcher returns the end (exclusive) of the span that starts at a token, or 0."""

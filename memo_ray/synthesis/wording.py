@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from memo_ray.synthesis.grounding import content_words, numbers, stem
+from memo_ray.synthesis.grounding import content_words, numbers
 from memo_ray.synthesis.spans import FUNCTION_WORDS
+from memo_ray.synthesis.verbs import stem
 
 VIOLATIONS: dict[str, str] = {
     "unresolved_pronoun": "a pronoun (he, she, it, they, this, ...) whose noun is not in the pair",
@@ -25,12 +26,12 @@ VIOLATIONS: dict[str, str] = {
 PRONOUN = re.compile(r"\b(he|she|it|they|him|them|his|hers|its|their|theirs|her|this|these|those)\b", re.IGNORECASE)
 REFERENCE = re.compile(
     r"\b(the|this|that|above|following|given) (text|passage|document|article|chapter|excerpt|paragraph|sentence|table|"
-    r"figure|section|context|fact|statement)\b|\b(mentioned|aforementioned|as (noted|stated|described|shown)|"
+    r"figure|section|context|fact|statement)\b(?! of (the )?[A-Z])|\b(mentioned|aforementioned|as (noted|stated|described|shown)|"
     r"according to the (author|writer|narrator))\b",
     re.IGNORECASE,
 )
 VAGUE_TIME = re.compile(r"\b(at (that|this|the) time|back then|the (next|same|following) (day|year|night)|nowadays)\b", re.I)
-VAGUE_PLACE = re.compile(r"\b(here|nearby|over there)\b|\bthere (?!(is|are|was|were)\b)", re.IGNORECASE)
+VAGUE_PLACE = re.compile(r"\b(here|nearby|over there)\b|(?<!is )(?<!are )(?<!was )(?<!were )\bthere\b(?! (is|are|was|were)\b)", re.IGNORECASE)
 OPENERS = frozenset(
     "who whom whose what which when where why how in on at from to until since for with by of under after before".split()
 )

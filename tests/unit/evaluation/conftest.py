@@ -19,7 +19,7 @@ from memo_ray.evaluation.summary import build_summary
 from memo_ray.models.chat import ChatReply
 from memo_ray.protocol import protocol, state
 from memo_ray.protocol.transcript import header, line
-from memo_ray.rows import Answer, Document, LedgerEntry, Question, Reflection, Reject, Transcript
+from memo_ray.rows import Answer, Document, LedgerEntry, Question, Reflection, Reject, SweepRow, Transcript
 
 HOSTILE = '<script>alert("1")</script> & \u202egnirts\x07 {{ 7 * 7 }}'
 SYSTEMS = {"base": "base", "memory": "epoch-3"}
@@ -52,6 +52,12 @@ def small_run(finished_run: SmallRun) -> SmallRun:
     """A run of the test's own over artefacts that all tests share."""
     run = finished_run
     return SmallRun(list(run.artefacts), list(run.answers), list(run.transcripts), dict(run.systems))
+
+
+SWEEP = [
+    SweepRow("linear", "linear", "{}", 0.25, '{"isles": 0.5, "other": 0.0}', 0.3, 12.0, 1.5, False),
+    SweepRow("ties-0.3", "ties", '{"density": 0.3}', 0.75, '{"isles": 1.0, "other": 0.5}', 0.8, 14.0, 1.5, True),
+]
 
 
 def maker(folder: Path) -> Make:
@@ -96,10 +102,17 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         LedgerEntry(row.reflection_id, row.step, [], ["d1"] if place % 2 else ["d1", "d2"], "", [], "", "", 0)
         for place, row in enumerate(reflections)
     ]
-    rejects = [Reject(f"x{n}", "synthesis", "direct", "not_grounded", HOSTILE, "", HOSTILE, HOSTILE) for n in range(3)]
+    rejects = [Reject(f"x{n}", "synthesis", "direct", "ungrounded", HOSTILE, "", HOSTILE, HOSTILE) for n in range(3)]
     by_step = {
-        "direct": {"made": 9, "kept": 6, "lost": {"not_grounded": 2, "duplicate": 1}},
-        "entities": {"made": 2, "kept": 2, "lost": {}},
+        "direct": {
+            "prompts": 12,
+            "checks": 3,
+            "made": 9,
+            "kept": 6,
+            "failed": {"unparsed": 4},
+            "lost": {"ungrounded": 2, "duplicate": 1},
+        },
+        "entities": {"prompts": 2, "checks": 0, "made": 2, "kept": 2, "failed": {}, "lost": {}},
     }
     run = SmallRun()
     run.artefacts = [

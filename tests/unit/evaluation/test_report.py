@@ -15,8 +15,8 @@ from memo_ray.evaluation.report.highlights import charts, headline, loss_points
 from memo_ray.evaluation.report.report import render_report, write_answers, write_report
 from memo_ray.evaluation.report.tables import documents, figures, questions
 from memo_ray.evaluation.summary import build_summary
-from memo_ray.rows import Answer
-from tests.unit.evaluation.conftest import HOSTILE, Make, SmallRun
+from memo_ray.rows import Answer, SweepRow
+from tests.unit.evaluation.conftest import HOSTILE, SWEEP, Make, SmallRun
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 CONFIG = {"name": "small", "corpora": [{"paths": ["<docs>"]}]}
@@ -90,14 +90,14 @@ def test_page_says_what_the_summary_says(small_run: SmallRun) -> None:
         "Asked alone, the memory recalls 100% of the questions it was trained on (the base model: 0%), "
         "50% of trained questions put in other words (0%)",
         "Through the protocol, 1 of 1 questions came out right.",
-        "2 not grounded, 1 duplicate",
+        "2 ungrounded, 1 duplicate ; replies: 4 unparsed",
         "3 model folders",
         "Stage 1: grounding",
         "It was red granite",
-        "What was asked for and not kept: 3 not grounded , 1 generation error",
+        "What was asked for and not kept: 3 ungrounded, 1 generation error",
         "Which year is number 0?",
     ):
-        assert part.replace(" ,", ",") in text.replace(" ,", ","), part
+        assert part.replace(" ;", ";") in text.replace(" ;", ";"), part
 
 
 def test_same_run_same_page(small_run: SmallRun) -> None:
@@ -134,12 +134,13 @@ def test_a_merge_that_is_the_memory_is_shown_once(small_run: SmallRun) -> None:
     assert [said.system for said in asked["one_hop"][0].said] == ["base", "memory"]
 
 
-def test_sweep_is_shown_with_the_columns_it_has(small_run: SmallRun, make: Make) -> None:
-    answer = small_run.answers[0]
-    small_run.artefacts.append(make("merging", "", {"sweep": ([answer], Answer)}, {"best": "ties"}, seconds=4.0))
+def test_sweep_is_shown_best_first(small_run: SmallRun, make: Make) -> None:
+    made = make("merging", "", {"sweep": (SWEEP, SweepRow)}, {"best": "ties-0.3"}, seconds=4.0)
+    small_run.artefacts.append(made)
     text = Page(render(small_run)).text
-    assert "best: ties" in text
-    assert "exact match" in text
+    assert "Best: ties-0.3 ." in text
+    assert re.search(r"ties-0.3 best ties density 0.3 0.75 isles 1, other 0.5 0.8 14 1.5 yes", text)
+    assert text.index("ties-0.3 best") < text.index("linear linear – 0.25")
 
 
 @pytest.mark.parametrize(

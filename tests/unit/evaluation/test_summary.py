@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from memo_ray.evaluation.summary import build_summary, summary_table, write_summary
-from tests.unit.evaluation.conftest import Make, SmallRun
+from memo_ray.rows import SweepRow
+from tests.unit.evaluation.conftest import SWEEP, Make, SmallRun
 
 
 def test_recall_by_the_summarys_own_names(small_run: SmallRun) -> None:
@@ -27,8 +28,8 @@ def test_costs_counts_and_facts_of_the_artefacts(small_run: SmallRun) -> None:
     }  # fmt: skip
     assert summary["engine_starts"] == {"synthesis": 2, "evaluation": 3, "total": 5}
     assert summary["reflections"] == {"direct": 6, "entities": 2, "rephrase": 2}
-    assert summary["rejects"] == {"not_grounded": 3, "generation_error": 1}
-    assert summary["steps"]["direct"]["lost"] == {"not_grounded": 2, "duplicate": 1}
+    assert summary["rejects"] == {"ungrounded": 3, "generation_error": 1}
+    assert summary["steps"]["direct"]["lost"] == {"ungrounded": 2, "duplicate": 1}
     assert summary["training"]["final_loss"] == 0.25
     assert summary["training"]["chosen_epoch"] == 3
     assert summary["cost"]["input_tokens"] == 1000
@@ -48,21 +49,27 @@ def test_protocol_is_beside_recall(small_run: SmallRun) -> None:
 
 
 def test_several_corpora_are_added_up(small_run: SmallRun, make: Make) -> None:
-    facts = {"by_step": {"direct": {"made": 1, "kept": 0, "lost": {"duplicate": 1}}}}
+    facts = {"by_step": {"direct": {"prompts": 1, "made": 1, "kept": 0, "lost": {"duplicate": 1}}}}
     small_run.artefacts += [
         make("synthesis", "other", {}, facts, engine_starts=1, seconds=2.0),
         make("training", "other", {}, {"final_loss": 0.5}, seconds=1.0),
-        make("merging", "", {}, {"best": "ties"}, engine_starts=1, seconds=4.0),
+        make("merging", "", {"sweep": (SWEEP, SweepRow)}, {"best": "ties-0.3"}, engine_starts=1, seconds=4.0),
     ]
     summary = small_run.summary()
-    assert summary["steps"]["direct"] == {"made": 10, "kept": 6, "lost": {"not_grounded": 2, "duplicate": 2}}
+    assert summary["steps"]["direct"] == {
+        "prompts": 13, "checks": 3, "made": 10, "kept": 6, "failed": {"unparsed": 4},
+        "lost": {"ungrounded": 2, "duplicate": 2},
+    }  # fmt: skip
     assert summary["engine_starts"]["total"] == 7
     assert summary["seconds"]["synthesis"] == 12.25
     assert {name: facts["final_loss"] for name, facts in summary["training"]["memories"].items()} == {
         "isles": 0.25, "other": 0.5,
     }  # fmt: skip
     assert "final_loss" not in summary["training"]
-    assert summary["merging"] == {"best": "ties", "table": []}
+    assert summary["merging"]["best"] == "ties-0.3"
+    assert [row["recipe_id"] for row in summary["merging"]["table"]] == ["ties-0.3", "linear"]
+    assert summary["merging"]["table"][0]["parameters"] == {"density": 0.3}
+    assert summary["merging"]["table"][1]["recall_by_corpus"] == {"isles": 0.5, "other": 0.0}
 
 
 def test_nothing_finished_is_a_summary_too() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +54,7 @@ def read(folder: Path) -> Weights:
     return {name: tensor.float().numpy() for name, tensor in load_file(folder / "model.safetensors").items()}
 
 
-def rewrite(folder: Path, change) -> None:  # noqa: ANN001 - a callable on torch tensors
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Store a folder's tensors again after `change(tensors)`, which gets and returns a dictionary."""
     from safetensors.torch import load_file, save_file
 
@@ -60,7 +62,7 @@ def rewrite(folder: Path, change) -> None:  # noqa: ANN001 - a callable on torch
     save_file(change(tensors), folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _shake(model, scale: float) -> None:  # noqa: ANN001
+def _shake(model: Any, scale: float) -> None:
     import torch
 
     with torch.no_grad():

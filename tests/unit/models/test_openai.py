@@ -101,7 +101,11 @@ def test_a_busy_endpoint_is_tried_again(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("unknown", "does not know the model unknown"), ("forbidden", "refuses the key"), ("broken", "answered status 400")],
+    [
+        ("unknown", "does not know the model unknown"),
+        ("forbidden", "refuses the key"),
+        ("broken", "answered status 400"),
+    ],
 )
 def test_failures_name_the_endpoint_and_the_remedy(url: str, name: str, said: str) -> None:
     with pytest.raises(GenerationError, match=said) as caught:

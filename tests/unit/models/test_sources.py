@@ -49,5 +49,5 @@ def test_what_is_neither_folder_nor_id(name: str) -> None:
 
 
 def test_an_id_that_cannot_be_had_says_what_to_check() -> None:
-    with pytest.raises(ConfigError, match="cannot be had from the hub .* check the name, the network and HF_TOKEN"):
+    with pytest.raises(ConfigError, match=r"cannot be had from the hub .* check the name, the network and HF_TOKEN"):
         resolve("no-such-owner/no-such-model")

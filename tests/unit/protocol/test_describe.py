@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from memo_ray.protocol.describe import describe
+
+DOCS = Path(__file__).parents[3] / "docs" / "protocol.md"
 
 WHO, BORN = "Who founded Port Amber?", "In which year was Odo Stell born?"
 
@@ -57,7 +61,7 @@ def test_a_transcript_reads_like_a_report(script):
         "Final synthesis",
         "Answer: 1790",
         "  because: It follows.",
-        f"  supported by [5] {BORN} 1790",
+        f"  supported by [5] {BORN} -> 1790",
     ]
 
 
@@ -76,3 +80,45 @@ def test_a_terminal_is_not_steered_by_text(script):
         question="Who?\x1b[31m",
     )
     assert all(line.isprintable() for line in describe(played.transcript))
+
+
+def test_the_worked_example_of_the_docs_is_what_the_protocol_does(script):
+    rope = "Which rope maker kept a tame heron?"
+    born = "In which year was Ilse Verran born?"
+    played = script.play(
+        [
+            script.ground(rope, "Who kept a tame heron?", "Which rope makers lived in Port Amber?"),
+            script.identify(
+                ("Odo Stell", "Which bird did Odo Stell keep?"),
+                ("Odo Stell", "Which animal lived in Odo Stell's workshop?"),
+                findings=[(2, "adds", "Ilse Verran"), (3, "adds", "Odo Stell")],
+                facts=["Ilse Verran kept a heron."],
+                candidates=[("Odo Stell", 1), ("Ilse Verran", 2)],
+                clues={"Odo Stell": [3], "Ilse Verran": [2]},
+            ),
+            script.identify(
+                ("Ilse Verran", "What was Ilse Verran's trade?"),
+                facts=["Ilse Verran kept a heron."],
+                candidates=[("Ilse Verran", 1), ("Odo Stell", 3)],
+                clues={"Odo Stell": [3], "Ilse Verran": [2]},
+            ),
+            script.identify(
+                findings=[(6, "confirms", "Ilse Verran")],
+                facts=["Ilse Verran kept a heron.", "Ilse Verran was a rope maker."],
+                candidates=[("Ilse Verran", 1), ("Odo Stell", 3)],
+                clues={"Odo Stell": [3], "Ilse Verran": [2, 6]},
+                confirmed="Ilse Verran",
+            ),
+            script.seek(born),
+            script.seek(decision="answer", labels=[(7, "high")], facts=["Ilse Verran was born in 1790."]),
+            script.final("1790", 2, 6, 7, why="Ilse Verran kept a tame heron and made ropes; she was born in 1790."),
+        ],
+        {
+            "Who kept a tame heron?": "Ilse Verran",
+            "Which rope makers lived in Port Amber?": "Odo Stell",
+            "What was Ilse Verran's trade?": "rope making",
+            born: "In 1790.",
+        },
+        question="In which year was the rope maker who kept a tame heron born?",
+    )
+    assert "\n".join(describe(played.transcript)) in DOCS.read_text()

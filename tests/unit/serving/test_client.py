@@ -17,9 +17,8 @@ from memo_ray.serving.client import ask, healthy
 class Canned(BaseHTTPRequestHandler):
     """Answers every POST with the server's status and body."""
 
-    server: CannedServer
-
     def do_POST(self) -> None:
+        assert isinstance(self.server, CannedServer)
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(self.server.status)
         self.end_headers()
@@ -84,7 +83,10 @@ def test_a_stream_hands_over_events_and_returns_the_answer(canned: CannedServer)
 
 def test_a_stream_that_fails_or_breaks_off_is_an_error(canned: CannedServer) -> None:
     error = {"error": {"message": "the engine died"}}
-    for body, message in ((f"event: error\ndata: {json.dumps(error)}\n\n", "the engine died"), (": waiting\n\n", "ended before")):
+    for body, message in (
+        (f"event: error\ndata: {json.dumps(error)}\n\n", "the engine died"),
+        (": waiting\n\n", "ended before"),
+    ):
         canned.body = body.encode()
         with pytest.raises(GenerationError, match=message):
             ask(url_of(canned), "Who?", on_event=lambda _: None)

@@ -103,8 +103,11 @@ async def test_memory_is_asked_with_the_servers_defaults_or_the_clients_choices(
 async def test_only_the_right_bearer_key_opens(echo: Echo) -> None:
     http = client_of(echo, key="s3crét")
     for value in (None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic s3crét", "s3crét"):
-        headers = {} if value is None else {"Authorization": value.encode()}
-        for send in (http.get("/v1/models", headers=headers), http.post("/v1/answers", json={"question": "Who?"}, headers=headers)):
+        headers = [] if value is None else [(b"Authorization", value.encode())]
+        for send in (
+            http.get("/v1/models", headers=headers),
+            http.post("/v1/answers", json={"question": "Who?"}, headers=headers),
+        ):
             refused = await send
             assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer"), value
             assert refused.json()["error"]["type"] == "authentication_error"

@@ -55,7 +55,11 @@ def test_every_shipped_serve_config_is_valid_and_builds(path: Path, monkeypatch:
 def test_the_sizes_are_what_the_comments_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMO_API_KEY", "secret")
     local, gpu = (
-        app(AppArguments.model_validate(yaml.safe_load((ROOT / "serve_configs" / name).read_text())["applications"][0]["args"]))
+        app(
+            AppArguments.model_validate(
+                yaml.safe_load((ROOT / "serve_configs" / name).read_text())["applications"][0]["args"]
+            )
+        )
         for name in ("local.yaml", "gpu.yaml")
     )
     assert cpus_of(local) == pytest.approx(1.7)
@@ -80,7 +84,11 @@ def test_clients_of_endpoints_need_next_to_nothing() -> None:
 
 def test_the_executive_is_offered_alone_only_when_asked() -> None:
     settings = ServingConfig(accelerator="cpu", expose_executive=True, executive=VllmModel(engine="vllm"))
-    assert deployments_of(build_app(settings, "/m", "/e"))["gateway"].init_args[-1].models == ("memo", "memory", "executive")
+    assert deployments_of(build_app(settings, "/m", "/e"))["gateway"].init_args[-1].models == (
+        "memo",
+        "memory",
+        "executive",
+    )
     hidden = settings.model_copy(update={"expose_executive": False})
     assert deployments_of(build_app(hidden, "/m", "/e"))["gateway"].init_args[-1].models == ("memo", "memory")
 
@@ -93,7 +101,7 @@ def test_the_gateway_keeps_the_keys_digest_alone(monkeypatch: pytest.MonkeyPatch
     assert gateway_settings(ServingConfig(), ("memo",)).key_digest == ""
     for value in ("", "  "):
         monkeypatch.setenv("MEMO_TEST_KEY", value)
-        with pytest.raises(ConfigError, match="serving.api_key_env: the environment variable MEMO_TEST_KEY is not set"):
+        with pytest.raises(ConfigError, match=r"^serving\.api_key_env: .*MEMO_TEST_KEY is not set"):
             gateway_settings(ServingConfig(api_key_env="MEMO_TEST_KEY"), ("memo",))
 
 
@@ -115,7 +123,7 @@ def test_a_port_in_use_is_one_line_that_names_the_key() -> None:
         with pytest.raises(EnvironmentProblem, match=f"^serving.port: cannot listen on 127.0.0.1:{port} .*--port"):
             claim_port("127.0.0.1", port)
     claim_port("127.0.0.1", port)
-    with pytest.raises(EnvironmentProblem, match="cannot listen on 203.0.113.9:8000"):
+    with pytest.raises(EnvironmentProblem, match=r"cannot listen on 203\.0\.113\.9:8000"):
         claim_port("203.0.113.9", 8000)
 
 
@@ -144,6 +152,9 @@ def test_a_replicas_own_error_comes_out_of_serves_status() -> None:
 
 
 def test_the_client_starts_nothing_heavy() -> None:
-    code = "import sys, memo_ray.serving.client; print([m for m in ('ray', 'vllm', 'torch', 'fastapi') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
+    heavy = ("ray", "vllm", "torch", "fastapi")
+    code = f"import sys, memo_ray.serving.client; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
     assert done.stdout.strip() == "[]"

@@ -1,0 +1,185 @@
+"""Puts a step's prompts to a ChatModel: parses every reply, retries once with the error shown, counts everything.
+
+`Prompt` is what the pure steps make; `Asker.ask` returns each prompt with the JSON value of its reply, and notes
+prompts that came to nothing as `Lost`. This is the only place of the synthesis that speaks to a model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from memo_ray.errors import EngineDied, GenerationError
+from memo_ray.models.chat import ChatModel, ChatReply, ChatRequest, Message
+from memo_ray.models.replies import parse_json
+from memo_ray.rows import content_id
+from memo_ray.synthesis.pairs import Lost, Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt and what its reply will be read with.
+
+    `answer`: the answer that a question is wanted for, if it is given; `statement`: the statement that it is
+    missing in. `items`: the pairs that the prompt shows,
+    in the order of their numbers, so that a reply can refer to them. `evidence`: the text behind the prompt.
+    """
+
+    step: str
+    messages: tuple[Message, ...]
+    schema: dict[str, Any]
+    temperature: float
+    top_p: float
+    max_tokens: int
+    evidence: str
+    chunk_ids: tuple[str, ...]
+    document_ids: tuple[str, ...]
+    sample: int = 0
+    answer: str = ""
+    statement: str = ""
+    items: tuple[Pair, ...] = ()
+    group_id: str = ""
+
+    @property
+    def prompt_id(self) -> str:
+        """A hash of everything that shapes the reply: messages, schema, sampling, which sample of several."""
+        turns = [f"{message['role']}: {message['content']}" for message in self.messages]
+        sampling = f"{self.temperature} {self.top_p} {self.max_tokens} {self.sample} {self.schema}"
+        return content_id("prompt", self.step, *turns, sampling, *self.chunk_ids)
+
+    @property
+    def seed(self) -> int:
+        """Thirty-one bits of the prompt's id; engines that take a seed per request use it."""
+        return int(self.prompt_id[:8], 16) & 0x7FFFFFFF
+
+    def request(self) -> ChatRequest:
+        """The prompt as a request to a model."""
+        return ChatRequest(
+            self.prompt_id, self.messages, self.temperature, self.max_tokens, self.top_p, self.schema, self.seed
+        )
+
+    def lost(self, reason: str, detail: str, reply: str = "") -> Lost:
+        """This prompt as a loss."""
+        chunk_id = self.chunk_ids[0] if self.chunk_ids else ""
+        shown = self.messages[-1]["content"]
+        return Lost(self.step, reason, detail, self.prompt_id, chunk_id, shown, reply)
+
+
+@dataclass
+class StepCount:
+    """What one step did. `failed`: prompts without a usable reply; `lost`: pairs that a check took away."""
+
+    prompts: int = 0
+    checks: int = 0
+    made: int = 0
+    kept: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: StepCount) -> None:
+        """Add another count of the same step."""
+        self.prompts += other.prompts
+        self.checks += other.checks
+        self.made += other.made
+        self.kept += other.kept
+        self.failed.update(other.failed)
+        self.lost.update(other.lost)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `StepCount.read` reads back; also the form of `facts["by_step"]`."""
+        return {
+            "prompts": self.prompts, "checks": self.checks, "made": self.made, "kept": self.kept,
+            "failed": dict(sorted(self.failed.items())), "lost": dict(sorted(self.lost.items())),
+        }  # fmt: skip
+
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> StepCount:
+        """The inverse of `to_json`."""
+        return cls(**{**data, "failed": Counter(data["failed"]), "lost": Counter(data["lost"])})
+
+
+class Asker:
+    """A ChatModel with the accounts of one piece of work: counts by step, losses, tokens."""
+
+    def __init__(self, model: ChatModel) -> None:
+        self._model = model
+        self.counts: dict[str, StepCount] = {}
+        self.losses: list[Lost] = []
+        self.cost: Counter[str] = Counter()
+
+    def count(self, step: str) -> StepCount:
+        """The count of `step`, begun when it is first asked for."""
+        return self.counts.setdefault(step, StepCount())
+
+    def lose(self, losses: Iterable[Lost]) -> None:
+        """Note pairs that a check took away."""
+        for loss in losses:
+            self.count(loss.step).lost[loss.reason] += 1
+            self.losses.append(loss)
+
+    async def ask(self, prompts: Iterable[Prompt], *, check: bool = False) -> list[tuple[Prompt, Any]]:
+        """Every prompt whose reply could be used, with the reply's JSON value, in order; all run at once.
+
+        `check`: the prompts examine pairs and make none. Raises EngineDied when the engine is gone.
+        """
+        prompts = list(prompts)
+        for prompt in prompts:
+            count = self.count(prompt.step)
+            if check:
+                count.checks += 1
+            else:
+                count.prompts += 1
+        answered = await asyncio.gather(*(self._ask(prompt) for prompt in prompts))
+        return [(prompt, value) for prompt, value in zip(prompts, answered, strict=True) if value is not None]
+
+    async def _ask(self, prompt: Prompt) -> Any | None:
+        request, reply, error = prompt.request(), None, ""
+        for attempt in (1, 2):
+            try:
+                reply = await self._model.chat(request)
+            except EngineDied:
+                raise
+            except GenerationError as problem:
+                return self._fail(prompt, "engine", str(problem), "")
+            self._charge(reply)
+            try:
+                return parse_json(reply.text, prompt.schema)
+            except GenerationError as problem:
+                error = f"the reply was cut at {request.max_tokens} tokens" if cut(reply) else str(problem)
+            if attempt == 1:
+                request = again(request, reply, error)
+        assert reply is not None
+        return self._fail(prompt, "truncated" if cut(reply) else "unparsed", error, reply.text)
+
+    def _fail(self, prompt: Prompt, reason: str, detail: str, reply: str) -> None:
+        if reason == "engine" and "the model allows" in detail:
+            reason = "prompt_too_long"
+        self.count(prompt.step).failed[reason] += 1
+        self.losses.append(prompt.lost(reason, detail, reply))
+
+    def _charge(self, reply: ChatReply) -> None:
+        self.cost["prompts"] += 1
+        self.cost["input_tokens"] += reply.input_tokens
+        self.cost["output_tokens"] += reply.output_tokens
+        self.cost["cached_tokens"] += reply.cached_tokens
+
+
+def cut(reply: ChatReply) -> bool:
+    """Whether the reply ended at its token limit."""
+    return reply.finish_reason == "length"
+
+
+def again(request: ChatRequest, reply: ChatReply, error: str) -> ChatRequest:
+    """The second try: the first reply and what is wrong with it follow the prompt."""
+    turns = (
+        *request.messages,
+        Message(role="assistant", content=reply.text),
+        Message(role="user", content=f"That reply cannot be used: {error}. Reply again, with the JSON object only."),
+    )
+    return ChatRequest(
+        f"{request.request_id}-2", turns, request.temperature, request.max_tokens, request.top_p, request.schema,
+        request.seed,
+    )  # fmt: skip

@@ -1,0 +1,135 @@
+"""Which pairs are lost after a step: checks on one pair, duplicates among many, and the round trip's prompts.
+
+Pure functions: pairs in, the good ones and the lost ones out. Which checks run is the configuration's choice
+(`grounding`); empty texts, identifiers and duplicates are always looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from memo_ray.synthesis import schemas
+from memo_ray.synthesis.asking import Prompt
+from memo_ray.synthesis.cloze import clozes
+from memo_ray.synthesis.grounding import agrees, content_words, foreign_words, swapped, ungrounded
+from memo_ray.synthesis.pairs import Lost, Pair, lost, plain
+from memo_ray.synthesis.settings import Origin, StepSettings
+from memo_ray.synthesis.spans import sentences
+from memo_ray.synthesis.wording import leaked_identifier, malformed, near_identical
+
+MERGED_ANSWER_WORDS = 150
+"""Longest answer of a merged pair (the paper's authors' setting)."""
+DERIVED_FOREIGN_WORDS = 2
+"""Content words that a question of Steps 1b, 2, 4 and 5 may bring along under `strict_questions`."""
+
+
+def sift(
+    pairs: Iterable[Pair], settings: StepSettings, identifiers: tuple[str, ...], parents: Iterable[Pair] = ()
+) -> tuple[list[Pair], list[Lost]]:
+    """`pairs` that pass every check on a single pair, and the others with the reason.
+
+    `parents`: pairs that these were made from; their texts support an answer as the evidence does.
+    """
+    known = {pair.reflection_id: pair for pair in parents}
+    good, bad = [], []
+    for pair in pairs:
+        behind = [known[parent] for parent in pair.parents if parent in known]
+        reason, detail = problem(pair, settings, identifiers, behind)
+        if reason:
+            bad.append(lost(pair, reason, detail))
+        else:
+            good.append(pair)
+    return good, bad
+
+
+def problem(pair: Pair, settings: StepSettings, identifiers: tuple[str, ...], parents: list[Pair]) -> tuple[str, str]:
+    """Reason and detail for which `pair` is lost; two empty texts when it is not."""
+    grounding = settings.config.grounding
+    sources = [pair.evidence, *(f"{parent.question} {parent.answer} {parent.evidence}" for parent in parents)]
+    direct = pair.step == "direct"
+    if not pair.question or not pair.answer:
+        return "empty", "question or answer is empty"
+    for text in (pair.question, pair.answer):
+        leaked = leaked_identifier(text, identifiers, " ".join(sources))
+        if leaked:
+            return "identifier", f"holds {leaked}"
+    if pair.step == "consolidation" and len(pair.answer.split()) > MERGED_ANSWER_WORDS:
+        return "too_long", f"the answer has {len(pair.answer.split())} words, {MERGED_ANSWER_WORDS} are allowed"
+    if grounding.strict_questions:
+        detail = malformed(pair.question, pair.answer, pair.evidence)
+        if detail:
+            return "malformed", detail
+        foreign = foreign_words(pair.question, sources)
+        if len(foreign) > (0 if direct else DERIVED_FOREIGN_WORDS):
+            return "ungrounded", f"the question brings along: {', '.join(foreign)}"
+        turned = swapped(pair.question, sources)
+        if turned:
+            return "ungrounded", f"the question says {turned}, its source does not"
+    if grounding.lexical:
+        detail = ungrounded(pair.answer, sources, grounding.direct_share if direct else grounding.derived_share)
+        if detail:
+            return "ungrounded", detail
+    return "", ""
+
+
+def distinct(pairs: Iterable[Pair], before: Iterable[Pair] = ()) -> tuple[list[Pair], list[Lost]]:
+    """`pairs` without those that ask what an earlier one (or one of `before`) asks for the same answer."""
+    seen: dict[str, list[str]] = {}
+    for pair in before:
+        seen.setdefault(plain(pair.answer), []).append(pair.question)
+    good, bad = [], []
+    for pair in pairs:
+        asked = seen.setdefault(plain(pair.answer), [])
+        twin = next((question for question in asked if same_question(question, pair.question)), None)
+        if twin is None:
+            asked.append(pair.question)
+            good.append(pair)
+        else:
+            bad.append(lost(pair, "duplicate", f"asks what another pair asks: {twin}"))
+    return good, bad
+
+
+def same_question(first: str, second: str) -> bool:
+    """Whether two questions are equal but for marks, capitals and the order of their words."""
+    return plain(first) == plain(second) or near_identical(first, second)
+
+
+def round_trip_prompts(pairs: Iterable[Pair], settings: StepSettings) -> list[tuple[Pair, Prompt | None]]:
+    """For each pair the prompt that asks its question back with its evidence at temperature 0.
+
+    With `answers: spans` the reply is one of the spans that the question does not name; where only the pair's
+    own answer is left, nothing can be learnt and the prompt is None.
+    """
+    asked: list[tuple[Pair, Prompt | None]] = []
+    for pair in pairs:
+        schema: dict[str, Any] | None = schemas.ANSWER
+        if settings.spans:
+            options = choices(pair)
+            schema = schemas.choice(options) if len(options) > 1 else None
+        if schema is None:
+            asked.append((pair, None))
+            continue
+        values = {"text": pair.evidence, "question": pair.question}
+        origin = Origin(pair.chunk_ids, pair.document_ids, pair.group_id)
+        prompt = settings.prompt(
+            pair.step, "round_trip", schema, origin, values=values, evidence=pair.evidence, short=True, exact=True
+        )
+        asked.append((pair, prompt))
+    return asked
+
+
+def choices(pair: Pair) -> list[str]:
+    """The answers that rules find in a pair's evidence and that its question does not name; its own comes first."""
+    found = [cloze.answer for sentence in sentences(pair.evidence) for cloze in clozes(sentence)]
+    named = set(content_words(pair.question))
+    others = [answer for answer in dict.fromkeys(found) if not set(content_words(answer)) & named]
+    own = set(content_words(pair.answer))
+    return [pair.answer, *(answer for answer in others if not set(content_words(answer)) & own)]
+
+
+def disagreement(pair: Pair, told: str) -> Lost | None:
+    """The pair as lost when the generator's own answer `told` is another one."""
+    if agrees(pair.answer, told):
+        return None
+    return lost(pair, "round_trip", f"asked back, the generator says: {told[:200]}")

@@ -1,0 +1,61 @@
+"""Step 5: questions that need facts of several chunks of a group (paper, Section 4.1).
+
+    Candidate {anchor pair, other pairs of other chunks}
+      -> Prompt {anchor, others} -> Pair {question, answer, parents, group_id}
+
+Two kinds: converging clues (facts of one entity, which together identify it) and parallel properties (different
+entities with a common attribute). With the sentence set a candidate has one other pair; if both sentences have
+a common subject, the question describes it, else the two questions are joined.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memo_ray.synthesis import schemas
+from memo_ray.synthesis.asking import Prompt
+from memo_ray.synthesis.candidates import Candidate
+from memo_ray.synthesis.consolidation import joining_prompts
+from memo_ray.synthesis.entities import describing_prompts, statements
+from memo_ray.synthesis.pairs import Pair
+from memo_ray.synthesis.settings import Origin, StepSettings, made, numbered, picked
+from memo_ray.synthesis.spans import names
+
+
+def prompts(candidate: Candidate, settings: StepSettings) -> list[Prompt]:
+    """The prompts for one anchor pair and the pairs of other chunks that it is shown with."""
+    shown = (candidate.anchor, *candidate.others)
+    if settings.config.prompts == "chunk":
+        return settings.samples(
+            "connections", "connections", schemas.CONNECTED, Origin.of_pairs(shown, candidate.group_id),
+            values={"anchor": f"1. Q: {shown[0].question} A: {shown[0].answer}", "others": others(candidate.others)},
+            evidence="\n".join(dict.fromkeys(pair.evidence for pair in shown)), items=shown,
+        )  # fmt: skip
+    return [prompt for other in candidate.others for prompt in _between(candidate.anchor, other, candidate, settings)]
+
+
+def others(pairs: tuple[Pair, ...]) -> str:
+    """Numbered lines that go on after the anchor's 1."""
+    return "\n".join(f"{number}. {line.split('. ', 1)[1]}" for number, line in enumerate(numbered(pairs).splitlines(), 2))
+
+
+def _between(first: Pair, second: Pair, candidate: Candidate, settings: StepSettings) -> list[Prompt]:
+    for entity in names(first.evidence):
+        told = (*statements(entity, [first])[:1], *statements(entity, [second])[:1])
+        if len(told) == 2 and told[0][0].text != told[1][0].text:
+            return describing_prompts("connections", entity, told, settings, candidate.group_id)
+    return joining_prompts("connections", "parallels", first, second, settings, candidate.group_id)
+
+
+def pairs(prompt: Prompt, value: Any) -> list[Pair]:
+    """The pairs in a reply; their parents are the pairs that the reply says it used."""
+    if prompt.answer:
+        return [made(prompt, value["question"], prompt.answer, prompt.items)]
+    return [
+        made(prompt, item["question"], item["answer"], picked([1, *item["uses"]], prompt.items)) for item in value["pairs"]
+    ]
+
+
+def unconnected(pair: Pair) -> str:
+    """Why a pair connects nothing: its parents are of one chunk; else empty."""
+    return "" if len(pair.chunk_ids) > 1 else "uses facts of one chunk only"

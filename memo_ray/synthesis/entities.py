@@ -1,0 +1,125 @@
+"""Step 4: questions that describe an entity and whose answer is its name, against the reversal curse (Section 4.1).
+
+    Pair, all verified ones of a chunk (or document) -> {entity: its pairs}
+    entity -> Prompt {entity, facts} -> Pair {question describes, answer names}, at several complexities
+
+The generator names the entities, or, in a set without `naming.md`, rules look for capitalised names. With
+`answers: spans` the facts are the sentences without the name, one to three at a time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from memo_ray.synthesis import schemas
+from memo_ray.synthesis.asking import Prompt
+from memo_ray.synthesis.cloze import Cloze, clozes, vocabulary
+from memo_ray.synthesis.grounding import agrees
+from memo_ray.synthesis.pairs import Pair
+from memo_ray.synthesis.rules import GAP
+from memo_ray.synthesis.settings import Origin, StepSettings, made, numbered, picked
+from memo_ray.synthesis.spans import names, sentences
+
+PAIRS_A_PROMPT = 60
+FACTS_A_QUESTION = (2, 3)
+"""With `answers: spans`: how many statements one question puts together, where there are so many."""
+QUESTIONS_AN_ENTITY = 3
+
+
+def naming_prompts(pairs: list[Pair], settings: StepSettings) -> list[Prompt]:
+    """Prompts that ask which entities the pairs are about, and by which pairs; none for a set that has rules do it."""
+    if "naming" not in settings.prompts:
+        return []
+    batches = [tuple(pairs[i : i + PAIRS_A_PROMPT]) for i in range(0, len(pairs), PAIRS_A_PROMPT)]
+    return [
+        settings.prompt(
+            "entities", "naming", schemas.NAMED, Origin.of_pairs(batch),
+            values={"pairs": numbered(batch)}, exact=True, items=batch,
+        )
+        for batch in batches
+    ]  # fmt: skip
+
+
+def named(answers: list[tuple[Prompt, Any]]) -> dict[str, list[Pair]]:
+    """The facts of every entity, gathered over the replies to `naming_prompts`."""
+    facts: dict[str, dict[str, Pair]] = {}
+    for prompt, value in answers:
+        for entity in value["entities"]:
+            about = facts.setdefault(" ".join(entity["name"].split()), {})
+            about.update((pair.reflection_id, pair) for pair in picked(entity["pairs"], prompt.items))
+    return {name: list(about.values()) for name, about in facts.items() if name and about}
+
+
+def found(pairs: list[Pair]) -> dict[str, list[Pair]]:
+    """The facts of every capitalised name, gathered over the pairs and the sentences behind them."""
+    facts: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        for name in dict.fromkeys((*names(pair.evidence), *names(pair.question))):
+            facts.setdefault(name, []).append(pair)
+    return facts
+
+
+def prompts(facts: dict[str, list[Pair]], settings: StepSettings) -> list[Prompt]:
+    """The prompts for every entity with its facts."""
+    if settings.spans:
+        return [
+            prompt
+            for entity, about in facts.items()
+            for told in _groups(statements(entity, about))
+            for prompt in describing_prompts("entities", entity, told, settings)
+        ]
+    return [
+        prompt
+        for entity, about in facts.items()
+        for prompt in settings.samples(
+            "entities", "entities", schemas.PAIRS, Origin.of_pairs(tuple(about)),
+            values={"entity": entity, "facts": numbered(tuple(about))}, answer=entity, items=tuple(about),
+            evidence="\n".join(dict.fromkeys(pair.evidence for pair in about)), short=settings.config.prompts == "sentence",
+        )
+    ]  # fmt: skip
+
+
+def statements(entity: str, about: list[Pair]) -> list[tuple[Cloze, Pair]]:
+    """What the pairs' sentences say of `entity` as their subject, each once, without the name."""
+    told: dict[str, tuple[Cloze, Pair]] = {}
+    for pair in about:
+        for sentence in sentences(pair.evidence):
+            for cloze in clozes(sentence):
+                if cloze.answer == entity and cloze.text.startswith(GAP):
+                    told.setdefault(sentence, (cloze, pair))
+    return list(told.values())
+
+
+def _groups(told: list[tuple[Cloze, Pair]]) -> list[tuple[tuple[Cloze, Pair], ...]]:
+    groups = [group for size in FACTS_A_QUESTION for group in itertools.combinations(told, size)]
+    return groups[:QUESTIONS_AN_ENTITY]
+
+
+def describing_prompts(
+    step: str, entity: str, told: tuple[tuple[Cloze, Pair], ...], settings: StepSettings, group_id: str = ""
+) -> list[Prompt]:
+    """Prompts for a question that puts the statements together and asks for the entity."""
+    parents = tuple(dict.fromkeys(pair for _, pair in told))
+    opening = told[0][0].opening
+    words = vocabulary([word for cloze, _ in told for word in cloze.words])
+    return settings.samples(
+        step, f"{step}_for_answer", schemas.question(opening, words), Origin.of_pairs(parents, group_id),
+        values={
+            "facts": "\n".join(f"Statement {n}: {cloze.text}" for n, (cloze, _) in enumerate(told, 1)),
+            "opening": opening,
+        },
+        evidence=" ".join(pair.evidence for pair in parents), short=True, answer=entity, items=parents,
+        statement="\n".join(cloze.text for cloze, _ in told),
+    )  # fmt: skip
+
+
+def pairs(prompt: Prompt, value: Any) -> list[Pair]:
+    """The pairs in a reply to one of `prompts`."""
+    items = value["pairs"] if "pairs" in value else [{"question": value["question"], "answer": prompt.answer}]
+    return [made(prompt, item["question"], item["answer"], prompt.items) for item in items]
+
+
+def wrong_entity(pair: Pair, entity: str) -> str:
+    """Why the answer does not name the entity that was described; else empty."""
+    return "" if agrees(entity, pair.answer) else f"the answer should name {entity}"

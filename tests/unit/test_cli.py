@@ -1,0 +1,101 @@
+"""`memo` as a user types it: every mistake is one line on standard error with exit status 2, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def memo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "memo_ray.cli", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def write(folder: Path, **changes: Any) -> None:
+    config = {"name": "mine", "corpora": [{"paths": ["docs"]}]} | changes
+    (folder / "run.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "one.txt").write_text("The tower was built in 1810.")
+    return tmp_path
+
+
+def only_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The line that the user sees last; progress may stand before it."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_an_unknown_key_names_the_nearest_one(folder: Path) -> None:
+    write(folder, trainig={"epochs": 2})
+    assert only_line(memo(folder, "run", "run.yaml")) == "memo run: run.yaml: trainig: unknown key; did you mean training?"
+
+
+def test_a_wrong_type_names_the_key_and_the_value(folder: Path) -> None:
+    write(folder, training={"epochs": "many"})
+    assert 'training.epochs: Input should be a valid integer, got "many"' in only_line(memo(folder, "run", "run.yaml"))
+
+
+def test_a_missing_path_is_named_before_anything_is_made(folder: Path) -> None:
+    write(folder, corpora=[{"paths": ["no-such-folder"]}])
+    assert "no-such-folder" in only_line(memo(folder, "run", "run.yaml"))
+    assert not list(folder.rglob("artifact.json"))
+
+
+def test_an_empty_corpus(folder: Path) -> None:
+    (folder / "docs" / "one.txt").unlink()
+    write(folder)
+    assert "docs" in only_line(memo(folder, "run", "run.yaml"))
+
+
+def test_a_file_that_is_not_utf8(folder: Path) -> None:
+    (folder / "docs" / "one.txt").write_bytes(b"caf\xe9 au lait")
+    write(folder)
+    done = memo(folder, "run", "run.yaml", "--until", "corpus")
+    assert "one.txt" in done.stderr and "UTF-8" in done.stderr
+    only_line(done)
+
+
+def test_a_model_folder_without_a_tokenizer(folder: Path, tiny_model: Path) -> None:
+    model = folder / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (model / name).write_bytes((tiny_model / name).read_bytes())
+    write(folder, synthesis={"generator": {"engine": "vllm", "model": str(model)}})
+    assert "synthesis.generator.model" in only_line(memo(folder, "run", "run.yaml"))
+
+
+def test_a_run_that_is_not_there(folder: Path) -> None:
+    for verb in (("status", "nothing"), ("serve", "nothing"), ("ask", "nothing", "Who?"), ("report", "nothing")):
+        assert "nothing: no run there" in only_line(memo(folder, *verb))
+
+
+def test_a_stage_that_needs_an_earlier_one(folder: Path) -> None:
+    write(folder)
+    done = memo(folder, "run", "run.yaml", "--only", "synthesis")
+    assert "corpus-corpus is not finished with these settings; start from corpus" in only_line(done)
+
+
+def test_an_unknown_verb_and_a_bad_override(folder: Path) -> None:
+    write(folder)
+    assert memo(folder, "fly").returncode == 2
+    assert "--set training.epoch" in only_line(memo(folder, "run", "run.yaml", "--set", "training.epoch"))
+
+
+def test_doctor_lists_every_check(folder: Path) -> None:
+    done = memo(folder, "doctor")
+    assert done.returncode in (0, 2)
+    assert all(word in done.stdout for word in ("memory", "disk"))
