@@ -41,7 +41,7 @@ lint: venv
 	$(BIN)/pyright
 
 test: lint
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -m "not slow"
 
 test-all: lint
 	$(BIN)/pytest

@@ -20,6 +20,7 @@ from memo_ray.workspace import Workspace
 def ask_run(workspace: Workspace, question: str, *, url: str | None, stream: bool) -> dict[str, Any]:
     """The gateway's answer to `question`: of `url`, of the run's `memo serve`, or of one started for it alone."""
     from memo_ray.protocol.describe import describe_event
+    from memo_ray.protocol.state import Emit
     from memo_ray.serving.client import ask
 
     if not question.strip():
@@ -28,7 +29,8 @@ def ask_run(workspace: Workspace, question: str, *, url: str | None, stream: boo
     key = os.environ.get(serving.api_key_env) if serving.api_key_env else None
 
     def show(event: dict[str, Any]) -> None:
-        print("\n".join(describe_event(event)), flush=True)
+        for line in describe_event(Emit(**event)):
+            print(line, flush=True)
 
     with running_gateway(workspace, url) as address:
         return ask(
@@ -109,5 +111,6 @@ def print_answer(answer: dict[str, Any], *, stages: bool) -> None:
     """The answer for a terminal: stages (unless they were streamed), the answer, its citations."""
     from memo_ray.protocol.describe import describe
 
-    lines = list(describe(answer["transcript"]))
-    print("\n".join(lines if stages else lines[-(2 + len(answer["citations"])) :]))
+    lines = describe(answer["transcript"])
+    begin = 0 if stages else next((n for n, line in enumerate(lines) if line.startswith("Answer:")), 0)
+    print("\n".join(lines[begin:]))

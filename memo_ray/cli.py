@@ -76,6 +76,8 @@ def parser() -> argparse.ArgumentParser:
 
     doctor = verbs.add_parser("doctor", help="what is wrong with this machine, and the remedy")
     doctor.add_argument("--json", action="store_true")
+
+    verbs.add_parser("bench", help="run every script of benchmarks/ and print what it measures, as JSON lines")
     return top
 
 

@@ -112,6 +112,23 @@ def doctor(options: Namespace) -> int:
     return 2 if any(row.status == "fail" for row in rows) else 0
 
 
+def bench(options: Namespace) -> int:
+    """`memo bench`: run the checkout's benchmarks one after another; one line of JSON each."""
+    import subprocess
+    import sys
+
+    scripts = sorted((Path(__file__).resolve().parents[1] / "benchmarks").glob("*.py"))
+    if not scripts:
+        raise ConfigError("benchmarks: there are none beside this package; run `memo bench` from a checkout")
+    for script in scripts:
+        done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise ConfigError(f"{script.name}: ended with status {done.returncode}; its messages are above")
+        measured = json.loads(done.stdout.strip().splitlines()[-1])
+        print(json.dumps({"benchmark": script.stem, **measured}), flush=True)
+    return 0
+
+
 def preflight(config: RunConfig) -> None:
     """Name everything that is missing before anything long starts. Raises EnvironmentProblem with a line each."""
     from memo_ray.preflight import needs_of, require

@@ -26,7 +26,7 @@ CPU_ENGINES_BYTES = 8 * GB
 TOKENS_PER_SECOND_PER_CORE = 115
 """Output of the embedded model's CPU engine with many prompts in flight, measured on two cores."""
 TOKENS_A_WORD = 9
-"""Output tokens that sentence prompts ask for a word of documents: some 4 replies of 40 tokens for 18 words."""
+"""Output tokens that sentence prompts ask for a word of documents: a handful of short replies for 18 words."""
 
 
 @dataclass(frozen=True, slots=True)

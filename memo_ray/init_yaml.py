@@ -23,17 +23,18 @@ EMBEDDED = """\
 # THE EMBEDDED MODEL IS FOR TRYING THE PLATFORM. It has 135M parameters: as a generator it misses most facts of a
 # text and invents some (the checks below remove what is not in it), as an executive it hardly plans. What a real
 # generator (7B or more, below or behind an API) changes: it reads a whole chunk a prompt (prompts: chunk), finds
-# many times as many pairs, and the paper's settings (no samples, grounding or max_reflections) suit it.
+# many times as many pairs, and the paper's settings (no rules, checks or limits) suit it.
 # Any OpenAI-compatible endpoint can generate and be the executive; then put in place of `*small`:
 #   {engine: openai, base_url: "https://your-endpoint/v1", model: NAME, api_key_env: VARIABLE_WITH_YOUR_KEY}
 synthesis:
   generator: &small {engine: vllm, model: embedded, max_model_len: 2048, kv_cache_gb: 1.0, enforce_eager: true}
   prompts: sentence                  # one sentence a prompt, with worked examples
-  samples: 4
-  sampling: {temperature: 0.6, top_p: 0.95, max_tokens: 96}
-  connections: {candidates: shared_entities, max_prompts: 60}
-  grounding: {lexical: true, round_trip: true}
-  held_out: {share: 0.25, max_questions: 30}
+  answers: spans                     # rules pick names, years and phrases as answers; the model writes the questions
+  samples: 1
+  sampling: {temperature: 0.0, top_p: 1.0, max_tokens: 96}
+  connections: {candidates: shared_entities, max_prompts: 60, rare_in_chunks: 4}
+  grounding: {lexical: true, strict_questions: true, round_trip: true}
+  held_out: {share: 0.3, max_questions: 30}
   max_reflections: 160               # keeps training to minutes; null trains on everything that was found
   max_reject_share: 0.95             # a model this small is mostly wrong; what is kept has passed the checks
 

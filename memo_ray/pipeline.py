@@ -33,7 +33,9 @@ VERSIONS = {"corpus": 1, "synthesis": 1, "training": 1, "merging": 1, "evaluatio
 
 NOT_SEMANTIC = {
     "corpus": {"paths", "questions", "name", "max_reject_share"},
-    "training": {"base", "revision", "workers", "cpus_per_worker", "max_failures", "micro_batch_tokens", "state_every_s"},
+    "training": {
+        *("base", "revision", "workers", "cpus_per_worker", "max_failures", "micro_batch_tokens", "state_every_s"),
+    },
     "merging": {"max_concurrent"},
 }
 """Settings that say where and how fast, not what: they stay out of the fingerprint."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+import ray.data  # configures its logger when it is imported, and would undo what is set before
 
 from memo_ray.errors import EnvironmentProblem
 
@@ -47,7 +48,7 @@ def session(log_folder: Path) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray Data's own bars and plans would drown the command's; its log keeps them.
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         with _failures("Ray did not start on this machine; `memo doctor` looks for the cause"):
             ray.init(

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from memo_ray import machine
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Set before any test imports ray, vllm or transformers; Ray's workers and vLLM's processes inherit them.
@@ -34,6 +36,12 @@ TINY_TEXT = (
     "Who kept the lighthouse after the storm? The harbour master's daughter did.",
     "user assistant system question answer year ship office council",
 )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` run where there is one."""
+    if item.get_closest_marker("gpu") and not machine.gpus():
+        pytest.skip("no NVIDIA GPU on this machine")
 
 
 @pytest.fixture(scope="session")

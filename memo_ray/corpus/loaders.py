@@ -22,6 +22,8 @@ from memo_ray.corpus.formats import FORMATS, missing_modules
 from memo_ray.errors import CorpusError
 
 MAGIC = frozenset("*?[")
+OUR_FOLDERS = (("run.yaml", "artifacts"), ("attempts", "lock"))
+"""What a run's folder and an artefact's hold: output that may lie below the documents' folder, and is none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +173,15 @@ def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 
 def _walk(folder: Path, root: Path, seen: set[Path]) -> Iterator[Path]:
     """The visible files below `folder`. Links out of `root` are followed once, links back into it never."""
-    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    names = {entry.name for entry in entries}
-    if "artifact.json" in names or {"attempts", "lock"} <= names:
-        return  # Our own output, when a run's folder lies among the documents.
-    for entry in entries:
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name.startswith((".", "~$")):
             continue
         path = folder / entry.name
         if not entry.is_dir():
             if entry.is_file():
                 yield path
+            continue
+        if any(all((path / name).exists() for name in marks) for marks in OUR_FOLDERS):
             continue
         if entry.is_symlink():
             target = path.resolve()

@@ -20,7 +20,7 @@ from memo_ray.corpus.formats import FORMATS, Unreadable, clean, decode, markdown
 from memo_ray.corpus.loaders import SourceFile
 from memo_ray.rows import Document, Reject
 
-SPLIT_BYTES = 32 * 2**20
+SPLIT_BYTES = 8 * 2**20
 """A .jsonl or .parquet file larger than this is read in pieces of about this size."""
 PACK_BYTES = 8 * 2**20
 PACK_UNITS = 256

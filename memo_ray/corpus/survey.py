@@ -77,13 +77,14 @@ def survey(documents: Path) -> Survey:
     if questions is not None and not tables:
         questions, problem = _fitting(questions, singles)
     chosen = _sample(singles)
-    lengths, unreadable = _lengths_of_files(chosen)
+    lengths, problems = _lengths_of_files(chosen)
     rows_total = sum(count_rows(file.path) for file in tables)
     row_lengths = [count_words(text) for row in rows if isinstance(text := row.get(columns.text), str) and text.strip()]
     total = sum(lengths) * _scale(len(singles), len(chosen)) + sum(row_lengths) * _scale(rows_total, len(rows))
     together = lengths + row_lengths
     if not together:
-        raise CorpusError(f"{documents}: none of the documents looked at can be read as text; give others")
+        why = f", for example {problems[0]}" if problems else ""
+        raise CorpusError(f"{documents}: none of the documents looked at can be read{why}; mend them or give others")
     return Survey(
         formats=dict(sorted(Counter(file.path.suffix.lower() for file in listing.files).items())),
         skipped=listing.skipped,
@@ -93,7 +94,7 @@ def survey(documents: Path) -> Survey:
         longest_words=max(together),
         short_share=sum(length < SHORT_WORDS for length in together) / len(together),
         exact=len(chosen) == len(singles) and len(rows) == rows_total,
-        unreadable=unreadable + len(rows) - len(row_lengths),
+        unreadable=len(problems) + len(rows) - len(row_lengths),
         columns=columns,
         questions=questions,
         questions_problem=problem,
@@ -179,16 +180,19 @@ def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         yield value if isinstance(value, dict) else {}
 
 
-def _lengths_of_files(files: list[SourceFile]) -> tuple[list[int], int]:
-    """The words of each readable file, and how many are not."""
-    lengths = []
+def _lengths_of_files(files: list[SourceFile]) -> tuple[list[int], list[str]]:
+    """The words of each readable file, and what is wrong with each of the others."""
+    lengths, problems = [], []
     for file in files:
         try:
             text, _ = read_document(file.path.read_bytes(), file.path.suffix.lower())
-        except (Unreadable, OSError):
-            continue
-        lengths.append(count_words(text))
-    return lengths, len(files) - len(lengths)
+        except Unreadable as problem:
+            problems.append(f"{file.given}: {problem.detail}")
+        except OSError as error:
+            problems.append(f"{file.given}: cannot be read ({error.strerror})")
+        else:
+            lengths.append(count_words(text))
+    return lengths, problems
 
 
 def _sample(files: list[SourceFile]) -> list[SourceFile]:

@@ -185,10 +185,11 @@ def _added(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _training(artefacts: Iterable[Artifact], systems: Mapping[str, str]) -> dict[str, Any]:
-    """The facts of each memory's training below `memories`; those of an only one also at the top."""
+    """The facts of each memory's training below `memories`; those of an only one also at the top, without its steps."""
     memories = {corpus_name(made): dict(made.record.facts) for made in of_stage(artefacts, "training")}
     only = next(iter(memories.values())) if len(memories) == 1 else {}
     chosen = EPOCH_NAME.match(systems.get("memory", ""))
+    only = {key: value for key, value in only.items() if key != "loss_by_step"}
     return {**only, **({"chosen_epoch": int(chosen["epoch"])} if chosen else {}), "memories": memories}
 
 

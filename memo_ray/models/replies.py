@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
-import jsonschema
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 from memo_ray.errors import GenerationError
 
@@ -30,9 +32,16 @@ def parse_json(text: str, schema: dict[str, Any]) -> Any:
         value = json.loads(body)
     except json.JSONDecodeError as error:
         raise GenerationError(f"the reply is not valid JSON at character {error.pos}: {error.msg}") from None
-    try:
-        jsonschema.validate(value, schema)
-    except jsonschema.ValidationError as error:
+    except (RecursionError, ValueError):
+        raise GenerationError("the reply is nested too deeply, or holds a number that is too long") from None
+    error = best_match(validator(json.dumps(schema, sort_keys=True)).iter_errors(value))
+    if error is not None:
         where = "/".join(str(part) for part in error.absolute_path) or "the top level"
-        raise GenerationError(f"the reply does not follow the schema at {where}: {error.message[:200]}") from None
+        raise GenerationError(f"the reply does not follow the schema at {where}: {error.message[:200]}")
     return value
+
+
+@lru_cache(maxsize=256)
+def validator(schema: str) -> Draft202012Validator:
+    """The checker of one schema, made once: making it costs more than checking a reply."""
+    return Draft202012Validator(json.loads(schema))

@@ -21,15 +21,16 @@ def instructions(config: ProtocolConfig) -> str:
     return fill("answering", common=fill("common"), asking=asking(config))
 
 
-def entity_line(state: State) -> str:
+def entity_lines(state: State) -> tuple[str, ...]:
     """The entity, and whether it is one that was confirmed."""
-    return f"Entity: {quote(state.entity)} ({'confirmed' if state.confirmed else 'best guess, not confirmed'})"
+    status = "confirmed" if state.confirmed else "best guess, not confirmed"
+    return (f"Entity: {quote(state.entity)}", f"Status of the entity: {status}")
 
 
 def situation(state: State) -> tuple[str, ...]:
     others = [quote(item.name) for item in state.candidates if key(item.name) != key(state.entity)]
     listing = (f"Other candidates: {'; '.join(others)}",) if others else ()
-    return (entity_line(state), *listing, *fact_lines(state))
+    return (*entity_lines(state), *listing, *fact_lines(state))
 
 
 def take(state: State, value: dict[str, Any]) -> Turn:

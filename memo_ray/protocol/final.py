@@ -11,10 +11,10 @@ from typing import Any
 from memo_ray.errors import GenerationError
 from memo_ray.models.chat import Message
 from memo_ray.protocol.abstention import UNKNOWN
-from memo_ray.protocol.answering import entity_line
+from memo_ray.protocol.answering import entity_lines
 from memo_ray.protocol.candidates import best, known, listed
 from memo_ray.protocol.prompts import fill
-from memo_ray.protocol.quoting import clean, key, quote
+from memo_ray.protocol.quoting import blank, clean, key, quote
 from memo_ray.protocol.schemas import ANSWER_LENGTH, JUSTIFICATION_LENGTH
 from memo_ray.protocol.stage import fact_lines, messages
 from memo_ray.protocol.state import Done, Evidence, State, StopReason
@@ -38,23 +38,33 @@ def synthesis_messages(state: State) -> tuple[Message, ...]:
     if not state.entity:
         return messages(fill("synthesis", common=fill("common")), state.question, lines, ("Entity: none was found",))
     role = (f"Its role in the question: {state.role}",) if state.role else ()
-    situation = (entity_line(state), *role, *fact_lines(state))
+    situation = (*entity_lines(state), *role, *fact_lines(state))
     return messages(fill("synthesis", common=fill("common")), state.question, lines, situation)
 
 
 def synthesised(state: State, value: dict[str, Any]) -> Done:
-    """The answer of a final synthesis. Evidence numbers that it was not shown are dropped."""
+    """The answer of a final synthesis. Evidence numbers that it was not shown are dropped.
+
+    If none is left, it cites what agrees with it. Raises GenerationError when it holds no answer.
+    """
     answer = clean(value["answer"], ANSWER_LENGTH)
-    if not answer:
+    if blank(answer):
         raise GenerationError("the answer is empty")
     shown = {item.number: item for item in usable(state)}
-    cited = tuple(shown[number] for number in known(value["evidence"], shown))
+    cited = tuple(shown[number] for number in known(value["evidence"], shown)) or agreeing(state, answer)
     return done(state, answer, clean(value["justification"], JUSTIFICATION_LENGTH), cited, "answered")
 
 
 def unparsed(state: State) -> Done:
-    """The text of a synthesis that could not be parsed, as it is; it cites nothing."""
-    return done(state, state.raw, "", (), "unparsed")
+    """The text of a synthesis that could not be parsed, as it is; it cites what agrees with it."""
+    return done(state, state.raw, "", agreeing(state, state.raw), "unparsed")
+
+
+def agreeing(state: State, answer: str) -> tuple[Evidence, ...]:
+    """The evidence whose answer contains `answer`, or is contained in it, word for word."""
+    wanted = f" {key(answer)} "
+    pairs = ((item, f" {key(item.answer)} ") for item in usable(state))
+    return tuple(item for item, said in pairs if said.strip() and (said in wanted or wanted in said))
 
 
 def fallback(state: State, reason: StopReason) -> Done:

@@ -50,6 +50,11 @@ def fence(name: str, body: str) -> str:
     return f"<{name}>\n{body}\n</{name}>" if body else f"<{name}>\n</{name}>"
 
 
+def blank(text: str) -> bool:
+    """Whether nothing is said; "..." stands for that in the forms of replies that prompts show, and is copied."""
+    return not text.strip(" .…")
+
+
 def key(text: str) -> str:
     """What two texts have in common when they differ in case, punctuation, articles and white space only.
 

@@ -1,7 +1,8 @@
 """JSON schemas of the executive's replies, and the reader that holds a reply against them.
 
 Where the endpoint enforces a schema, the limits on lengths keep even a small model's reply short. Where it does
-not, a reply that is only too long is accepted and cut by the stage that reads it; all else must fit.
+not, a reply that is only too long is accepted and cut by the stage that reads it, and empty strings are left
+out there; all else must fit.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from memo_ray.models.replies import parse_json
 NAME_LENGTH = 80
 FACT_LENGTH = 120
 QUESTION_LENGTH = 200
+SHORTEST_QUESTION = 5
 ANSWER_LENGTH = 300
 JUSTIFICATION_LENGTH = 500
 MAX_FACTS = 8
@@ -27,7 +29,7 @@ EFFECTS = ("confirms", "adds", "eliminates", "nothing")
 ROLES = ("subject", "object", "intermediate")
 LABELS = ("high", "medium", "low", "contradiction", "non-responsive")
 
-LIMITS = frozenset({"maxLength", "maxItems"})
+LIMITS = frozenset({"minLength", "maxLength", "maxItems"})
 
 Schema = dict[str, Any]
 
@@ -56,13 +58,14 @@ def choice(values: tuple[str, ...]) -> Schema:
 
 NUMBER: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_NUMBER}
 NAME = text(NAME_LENGTH)
+QUESTION = text(QUESTION_LENGTH, least=SHORTEST_QUESTION)
 FACTS = listing(text(FACT_LENGTH), MAX_FACTS)
 CLUES = listing(NUMBER, MAX_CLUES)
 
 
 def grounding(max_questions: int) -> Schema:
     """Stage 1: what to ask the memory, at least one question."""
-    return record(questions=listing(text(QUESTION_LENGTH), max_questions, least=1))
+    return record(questions=listing(QUESTION, max_questions, least=1))
 
 
 def identification(max_questions: int) -> Schema:
@@ -75,7 +78,7 @@ def identification(max_questions: int) -> Schema:
         candidates=listing(candidate, MAX_CANDIDATES),
         confirmed=NAME,
         decision=choice(("continue", "exhaust")),
-        questions=listing(record(about=NAME, question=text(QUESTION_LENGTH)), max_questions),
+        questions=listing(record(about=NAME, question=QUESTION), max_questions),
     )
 
 
@@ -87,7 +90,7 @@ def answering(max_questions: int) -> Schema:
         facts=FACTS,
         entity=NAME,
         decision=choice(("continue", "answer")),
-        questions=listing(text(QUESTION_LENGTH), max_questions),
+        questions=listing(QUESTION, max_questions),
     )
 
 

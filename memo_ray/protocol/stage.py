@@ -14,7 +14,7 @@ from typing import Any
 from memo_ray.config.protocol import ProtocolConfig, StageSettings
 from memo_ray.models.chat import Message
 from memo_ray.protocol.prompts import fill
-from memo_ray.protocol.quoting import clean, fence, quote
+from memo_ray.protocol.quoting import blank, clean, fence, quote
 from memo_ray.protocol.schemas import FACT_LENGTH, MAX_FACTS
 from memo_ray.protocol.state import Emit, StageName, State, SubQuestion
 
@@ -67,7 +67,7 @@ def asking(config: ProtocolConfig) -> str:
 def facts_of(rows: list[str]) -> tuple[str, ...]:
     """A reply's known facts, which replace the last ones."""
     facts = (clean(row, FACT_LENGTH) for row in rows)
-    return tuple(dict.fromkeys(fact for fact in facts if fact))[:MAX_FACTS]
+    return tuple(dict.fromkeys(fact for fact in facts if not blank(fact)))[:MAX_FACTS]
 
 
 def fact_lines(state: State) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from memo_ray.protocol.abstention import UNKNOWN, is_unsure, memory_messages
 from memo_ray.protocol.candidates import aimed_at, judge
 from memo_ray.protocol.executive import STAGES
-from memo_ray.protocol.quoting import clean, key, quote
+from memo_ray.protocol.quoting import blank, clean, key, quote
 from memo_ray.protocol.stage import add_facts, emit
 from memo_ray.protocol.state import Ask, Emit, Evidence, State, SubQuestion, Waiting
 
@@ -32,7 +32,7 @@ class Selection:
 
 def dead_ends(state: State) -> frozenset[str]:
     """The keys of the sub-questions that the memory has answered "I don't know" `dead_end_after` times."""
-    counts = Counter(key(item.question) for item in state.evidence if item.unsure and item.note != DEAD_END)
+    counts = Counter(key(item.question) for item in state.evidence if item.unsure)
     return frozenset(question for question, count in counts.items() if count >= state.config.dead_end_after)
 
 
@@ -55,7 +55,7 @@ def select(state: State, questions: Iterable[SubQuestion]) -> Selection:
 
 def why_dropped(question: str, repeated: bool, selected: int, limit: int) -> str:
     """Why a sub-question is not put, or an empty string."""
-    if not question:
+    if blank(question):
         return "empty"
     if len(question) > LONGEST:
         return "too long"
@@ -129,7 +129,7 @@ def count_streaks(state: State, answers: Iterable[tuple[SubQuestion, Evidence]])
 
 def evidence_of(state: State, item: Waiting, number: int) -> Evidence:
     answer = clean(item.answer or "")
-    unsure = bool(item.note) or is_unsure(answer)
+    unsure = is_unsure(answer)
     return Evidence(
         number,
         item.id,

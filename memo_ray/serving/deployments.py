@@ -6,7 +6,7 @@ Plain dictionaries go between them, so that only a model's replica imports its e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,14 +18,14 @@ from ray.serve.handle import DeploymentHandle
 
 from memo_ray.config.models import ModelConfig, OpenAIModel
 from memo_ray.config.protocol import ProtocolConfig
-from memo_ray.errors import ConfigError
+from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.models.chat import ChatModel, ChatRequest
 from memo_ray.models.opening import open_model
 from memo_ray.models.sources import check_folder, resolve
 from memo_ray.protocol.driver import Outcome, run_protocol
 from memo_ray.protocol.state import Emit
 from memo_ray.serving.answers import answer_body
-from memo_ray.serving.gateway import GatewaySettings, create_app
+from memo_ray.serving.gateway import GatewaySettings, create_app, new_door
 from memo_ray.serving.handles import HandleBackend, HandleChatModel
 
 
@@ -41,9 +41,10 @@ class ModelDeployment:
         self._key = key
         self._model: ChatModel | None = None
         self._weights: str | None = None
-        self._calls = 0
+        self._calls: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Condition()
         self._swapping = False
+        self._stopping = False
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Start the model, or swap its weights when they changed. Raises ConfigError, GenerationError."""
@@ -87,27 +88,37 @@ class ModelDeployment:
             async for piece in model.stream(ChatRequest(**request)):
                 yield piece
 
+    async def stop(self) -> None:
+        """Cancel the calls under way and refuse new ones, so that this replica can end at once."""
+        self._stopping = True
+        for task in self._calls:
+            task.cancel()
+
     async def check_health(self) -> None:
         """Called by Serve; a replica that raises here three times in a row is replaced."""
         check = getattr(self._model, "check_health", None)
         if check is not None:
             await check()
 
-    async def __del__(self) -> None:
-        # Serve awaits this when a replica stops; without it the engine's processes would be killed, not ended.
+    def __del__(self) -> Awaitable[None] | None:
+        # Serve calls this when a replica stops and awaits what it returns; without it the engine's processes would
+        # be killed, not ended. Not a coroutine function, whose coroutine the interpreter would never await.
         model, self._model = self._model, None
-        if model is not None:
-            await model.close()
+        return None if model is None else model.close()
 
     @asynccontextmanager
     async def _call(self) -> AsyncIterator[ChatModel]:
+        task = asyncio.current_task()
+        assert task is not None
+        if self._stopping:
+            raise GenerationError(f"{self._key}: the server is stopping")
         async with self._changed:
             await self._changed.wait_for(lambda: not self._swapping)
-            self._calls += 1
+            self._calls.add(task)
         try:
             yield self._ready()
         finally:
-            self._calls -= 1
+            self._calls.discard(task)
             if self._swapping:
                 async with self._changed:
                     self._changed.notify_all()
@@ -185,6 +196,11 @@ class GatewayDeployment:
     ) -> None:
         self._backend = HandleBackend(models, protocol)
         self._settings = settings
+        self._door = new_door()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._backend, self._settings)
+        return create_app(self._backend, self._settings, self._door)
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new requests, and return once those in hand are answered, or after `seconds`."""
+        await self._door.close(seconds)

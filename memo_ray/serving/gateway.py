@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from memo_ray.errors import MemoError
 from memo_ray.models.chat import ChatRequest
 from memo_ray.serving.backend import Backend, Busy
+from memo_ray.serving.draining import Door
 from memo_ray.serving.openai_api import (
     DONE,
     ApiError,
@@ -42,7 +43,7 @@ HEARTBEAT_S = 15.0
 """A silent stream sends a comment this often, so that no proxy in between gives it up."""
 
 RETRY_AFTER_S = 1
-HEALTHY = frozenset({"HEALTHY", "UPSCALING", "DOWNSCALING", "UPDATING"})
+WELL = frozenset({"HEALTHY", "UPSCALING", "DOWNSCALING", "UPDATING"})
 SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -65,15 +66,16 @@ def digest_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def create_app(backend: Backend, settings: GatewaySettings) -> FastAPI:
-    """The gateway's routes over `backend`."""
+def create_app(backend: Backend, settings: GatewaySettings, door: Door) -> FastAPI:
+    """The gateway's routes over `backend`; requests come in by `door`."""
     app = FastAPI(title="memo-ray", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(door.guard)
     started = int(time.time())
 
     @app.get("/healthz")
     async def healthz() -> Response:
         states = await backend.health()
-        good = all(state in HEALTHY for state in states.values())
+        good = all(state in WELL for state in states.values())
         body = {"status": "ok" if good else "unhealthy", "deployments": states}
         return JSONResponse(body, 200 if good else 503)
 
@@ -275,6 +277,8 @@ def api_error(error: Exception) -> ApiError:
     return ApiError(500, "internal error; the server's log says more", "server_error", "internal")
 
 
+STOPPING = ApiError(503, "the server is stopping; ask again in a moment", "server_error", "stopping")
+
 HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
     503: {"Retry-After": str(RETRY_AFTER_S)},
@@ -284,6 +288,16 @@ HEADERS: dict[int, dict[str, str]] = {
 
 
 async def error_response(_: Request, error: Exception) -> Response:
-    told = api_error(error)
-    body = json.dumps(told.body(), ensure_ascii=False)
-    return Response(body, told.status, HEADERS.get(told.status), "application/json")
+    return error_reply(api_error(error))
+
+
+def new_door() -> Door:
+    """The gateway's way in; once closing it answers 503."""
+    return Door(error_reply(STOPPING))
+
+
+def error_reply(told: ApiError) -> Response:
+    """The whole response for `told`."""
+    return Response(
+        json.dumps(told.body(), ensure_ascii=False), told.status, HEADERS.get(told.status), "application/json"
+    )

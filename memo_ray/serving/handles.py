@@ -14,8 +14,9 @@ from typing import Any
 
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import DeploymentStatusOverview
 
 from memo_ray.errors import GenerationError, MemoError
 from memo_ray.models.chat import ChatReply, ChatRequest
@@ -26,6 +27,8 @@ APPLICATION = "memo"
 
 WAIT_FOR_PLACE_S = 0.05
 """Seconds between tries of a call whose queue is full."""
+
+CALL_FAILURES = (RayTaskError, RayActorError, TaskCancelledError, RayServeException)
 
 
 class ModelOutage(MemoError, RuntimeError):
@@ -39,7 +42,9 @@ async def reply_of(response: Any, name: str) -> Any:
     except asyncio.CancelledError:
         response.cancel()
         raise
-    except (RayTaskError, RayActorError, TaskCancelledError, DeploymentUnavailableError) as error:
+    except BackPressureError:
+        raise
+    except CALL_FAILURES as error:
         raise failure_of(error, name) from error
 
 
@@ -51,7 +56,10 @@ async def items_of(handle: DeploymentHandle, method: str, name: str, *arguments:
         async for item in response:
             yield item
         finished = True
-    except (RayTaskError, RayActorError, TaskCancelledError, DeploymentUnavailableError) as error:
+    except BackPressureError:
+        finished = True
+        raise
+    except CALL_FAILURES as error:
         finished = True
         raise failure_of(error, name) from error
     finally:
@@ -143,11 +151,19 @@ class HandleBackend:
 
 
 def deployment_states() -> dict[str, str]:
-    """The state of each of the application's deployments, as Serve's controller sees it."""
+    """The state of each of the application's deployments, as Serve's controller sees it; STARTING: none is up yet."""
     application = serve.status().applications.get(APPLICATION)
     if application is None:
         return {"application": "NOT_FOUND"}
-    return {name: deployment.status.value for name, deployment in application.deployments.items()}
+    return {name: state_of(deployment) for name, deployment in application.deployments.items()}
+
+
+def state_of(deployment: DeploymentStatusOverview) -> str:
+    """Serve's word for the deployment's state, but STARTING while no replica of it can answer yet."""
+    # Serve's keys are members of an enumeration in the controller and plain text once they have travelled.
+    states = {getattr(state, "value", state): count for state, count in deployment.replica_states.items()}
+    up = states.get("RUNNING", 0) + states.get("UPDATING", 0)
+    return "STARTING" if deployment.status.value == "UPDATING" and not up else deployment.status.value
 
 
 @contextmanager

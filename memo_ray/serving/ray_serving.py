@@ -20,6 +20,7 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve import Application, Deployment
 from ray.serve.api import RunTarget
+from ray.serve.exceptions import RayServeException
 
 from memo_ray import errors
 from memo_ray.config.models import ModelConfig, OpenAIModel
@@ -31,11 +32,16 @@ from memo_ray.serving.deployments import GatewayDeployment, ModelDeployment, Pro
 from memo_ray.serving.gateway import RETRY_AFTER_S, GatewaySettings, digest_of
 from memo_ray.serving.handles import APPLICATION
 
+logger = logging.getLogger(__name__)
+
 ENGINE_CPUS = 0.75
 """Cores that Ray reserves for an engine on a CPU: its worker process binds its own threads anyway."""
 
 LIGHT_CPUS = 0.1
 """Cores reserved for a deployment that only waits for others."""
+
+TELL_S = 10.0
+"""Seconds for a replica to hear that it is to stop."""
 
 STARTS = 2
 """How often a replica may fail to start before the deployment has failed."""
@@ -102,7 +108,7 @@ def deployment(
         "max_constructor_retry_count": STARTS,
         "graceful_shutdown_timeout_s": config.drain_timeout_s,
         "graceful_shutdown_wait_loop_s": 0.1,
-        "health_check_period_s": 5,
+        "health_check_period_s": 2,
         "health_check_timeout_s": 30,
     }
     if replicas.min_replicas == replicas.max_replicas:
@@ -154,8 +160,14 @@ class ServedRun:
         """
         if not ray.is_initialized():
             return
-        end = time.monotonic() + self._config.drain_timeout_s + 60
+        application = serve.status().applications.get(APPLICATION)
+        if application is not None and application.status == "RUNNING":
+            tell("gateway", "drain", self._config.drain_timeout_s)
+            # A call under way would keep its engine from ending by itself, and Serve would kill it.
+            for model in ("memory", "executive"):
+                tell(model, "stop")
         serve.shutdown()
+        end = time.monotonic() + self._config.drain_timeout_s + 60
         while serve.status().proxies and time.monotonic() < end:
             time.sleep(0.2)
 
@@ -164,6 +176,18 @@ class ServedRun:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def tell(name: str, method: str, *arguments: float) -> None:
+    """Call `method` on every replica of the deployment `name`, with `arguments` in seconds.
+
+    A replica that is gone needs no telling, and one that hangs is Serve's to kill; both are only logged.
+    """
+    try:
+        told = serve.get_deployment_handle(name, APPLICATION).broadcast(method, *arguments)
+        told.results(timeout_s=sum(arguments) + TELL_S)
+    except (RayError, RayServeException, TimeoutError) as error:
+        logger.warning("%s could not be told to %s: %s", name, method, last_line(str(error)))
 
 
 def deploy(

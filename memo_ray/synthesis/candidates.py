@@ -72,7 +72,9 @@ def shared_entities(
     spread = {mark: len({number for number, _ in held}) for mark, held in holders.items()}
     for chunk, pairs in by_chunk.items():
         for anchor in pairs:
-            rare = sorted((spread[m], m) for m in marks[anchor.reflection_id] if 2 <= spread[m] <= config.rare_in_chunks)
+            rare = sorted(
+                (spread[m], m) for m in marks[anchor.reflection_id] if 2 <= spread[m] <= config.rare_in_chunks
+            )
             later = [pair for _, mark in rare for number, pair in holders[mark] if number > where[chunk]]
             unique = {pair.reflection_id: pair for pair in later}
             yield from batches(group_id, anchor, list(unique.values()), batch_size)

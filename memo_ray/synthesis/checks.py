@@ -11,17 +11,36 @@ from typing import Any
 
 from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Prompt
-from memo_ray.synthesis.cloze import clozes
+from memo_ray.synthesis.cloze import clozes, unfaithful
+from memo_ray.synthesis.connections import unconnected
+from memo_ray.synthesis.consolidation import half_asked
+from memo_ray.synthesis.entities import wrong_entity
 from memo_ray.synthesis.grounding import agrees, content_words, foreign_words, swapped, ungrounded
 from memo_ray.synthesis.pairs import Lost, Pair, lost, plain
 from memo_ray.synthesis.settings import Origin, StepSettings
 from memo_ray.synthesis.spans import sentences
-from memo_ray.synthesis.wording import leaked_identifier, malformed, near_identical
+from memo_ray.synthesis.wording import leaked_identifier, malformed, question_key
 
 MERGED_ANSWER_WORDS = 150
 """Longest answer of a merged pair (the paper's authors' setting)."""
 DERIVED_FOREIGN_WORDS = 2
 """Content words that a question of Steps 1b, 2, 4 and 5 may bring along under `strict_questions`."""
+FAITHFUL = 0.75
+"""Least likeness of a direct question to its statement, word by word in their order."""
+
+
+def as_asked(pair: Pair, prompt: Prompt) -> Lost | None:
+    """The pair as lost when it does not do what its prompt asked for, whatever the configuration; else None."""
+    reason, detail = "malformed", ""
+    if prompt.statement:
+        detail = unfaithful(pair.question, prompt.statement, FAITHFUL if pair.step == "direct" else 0.0)
+    elif pair.step == "entities":
+        reason, detail = "wrong_entity", wrong_entity(pair, prompt.answer)
+    elif prompt.answer:
+        detail = half_asked(pair, prompt.items)
+    if not detail and pair.step == "connections":
+        reason, detail = "not_connected", unconnected(pair)
+    return lost(pair, reason, detail) if detail else None
 
 
 def sift(
@@ -74,25 +93,20 @@ def problem(pair: Pair, settings: StepSettings, identifiers: tuple[str, ...], pa
 
 
 def distinct(pairs: Iterable[Pair], before: Iterable[Pair] = ()) -> tuple[list[Pair], list[Lost]]:
-    """`pairs` without those that ask what an earlier one (or one of `before`) asks for the same answer."""
-    seen: dict[str, list[str]] = {}
-    for pair in before:
-        seen.setdefault(plain(pair.answer), []).append(pair.question)
+    """`pairs` without those that ask what an earlier one (or one of `before`) asks for the same answer.
+
+    The same: equal openings and equal content words, whatever their order.
+    """
+    seen = {(plain(pair.answer), question_key(pair.question)): pair.question for pair in before}
     good, bad = [], []
     for pair in pairs:
-        asked = seen.setdefault(plain(pair.answer), [])
-        twin = next((question for question in asked if same_question(question, pair.question)), None)
-        if twin is None:
-            asked.append(pair.question)
-            good.append(pair)
+        key = (plain(pair.answer), question_key(pair.question))
+        if key in seen:
+            bad.append(lost(pair, "duplicate", f"asks what another pair asks: {seen[key]}"))
         else:
-            bad.append(lost(pair, "duplicate", f"asks what another pair asks: {twin}"))
+            seen[key] = pair.question
+            good.append(pair)
     return good, bad
-
-
-def same_question(first: str, second: str) -> bool:
-    """Whether two questions are equal but for marks, capitals and the order of their words."""
-    return plain(first) == plain(second) or near_identical(first, second)
 
 
 def round_trip_prompts(pairs: Iterable[Pair], settings: StepSettings) -> list[tuple[Pair, Prompt | None]]:

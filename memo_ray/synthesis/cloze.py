@@ -8,14 +8,15 @@ come out, and the generator writes the questions (`prompts: sentence`, `answers:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from memo_ray.synthesis.grounding import content_words, numbers
-from memo_ray.synthesis.rules import GAP, PEOPLE, Ask, after_verb, asked_for, noun_phrase
-from memo_ray.synthesis.spans import FUNCTION_WORDS, answer_spans, tokens
-from memo_ray.synthesis.verbs import COPULAS, auxiliary, base_forms, is_past, main_verb
-from memo_ray.synthesis.wording import proper
+from memo_ray.synthesis.grounding import content_words
+from memo_ray.synthesis.lexicon import COPULAS, FUNCTION_WORDS, PEOPLE
+from memo_ray.synthesis.rules import GAP, Ask, after_verb, asked_for, noun_phrase
+from memo_ray.synthesis.spans import answer_spans, tokens
+from memo_ray.synthesis.verbs import auxiliary, base_forms, is_past, main_verb, stem
 
 SECOND_VERB = re.compile(
     r",? and (?=(?:[a-z]+(?:ed|es|s)|led|kept|sank|held|built|ran|won|wrote|made|took|gave|lost|sold) [a-zA-Z])"
@@ -25,9 +26,8 @@ SIDE_CLAUSE = re.compile(
     r"(?:, (?:and (?:[A-Z]|the )|from |who |which )| because | when | while | although | so that ).*(?=\.$)"
 )
 IN_YEAR = re.compile(r",? (?:in|since|until) (?:[A-Z][a-z]+ )?(?:1\d{3}|20\d\d)\b")
-JOINING = ("a", "an", "the", "of", "in", "on", "at", "by", "with", "from", "to", "for", "and", "that", "who", "which")
-FAITHFUL = 0.75
-"""Least similarity of a question's content words, in order, to its statement's."""
+JOINING = ("and", "that", "who", "which", "the")
+"""What a question may need to put several statements together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Cloze:
 
 
 def clozes(sentence: str) -> list[Cloze]:
-    """Every answer that the rules find in `sentence`, each with one or more ways to ask for it.
+    """Every answer that the rules find in `sentence`, each with one or two ways to ask for it.
 
     A sentence with two verbs of one subject is taken apart first, so that one question asks for one fact.
     """
@@ -49,12 +49,9 @@ def clozes(sentence: str) -> list[Cloze]:
     for clause in clauses(sentence):
         asks = [ask for span in answer_spans(clause) for ask in asked_for(clause, span)]
         for ask in [*asks, *after_verb(clause)]:
-            forms = [shortened(tidy(ask.text))]
-            if ask.opening == "Who":
-                forms.append(tidy(ask.text))
-            for text in forms:
-                if len(text.split()) >= 4:
-                    found.setdefault((text, ask.opening), make_cloze(ask, text))
+            text = shortened(tidy(ask.text))
+            if len(text.split()) >= 4:
+                found.setdefault((text, ask.opening), make_cloze(ask, text))
     return list(found.values())
 
 
@@ -63,30 +60,40 @@ def make_cloze(ask: Ask, text: str) -> Cloze:
     words = [token.text for token in tokens(text) if token.text[0].isalnum()]
     spelled = [word.lower() if word.lower() in FUNCTION_WORDS else word for word in words]
     if not ask.helped:
-        return Cloze(ask.answer, text, ask.opening, vocabulary(spelled))
+        return Cloze(ask.answer, text, ask.opening, tuple(dict.fromkeys(spelled)))
     at = main_verb(words)
     verb = words[at] if at >= 0 else ""
     helper = auxiliary(verb) if verb else "did"
     spelled = [word for word in spelled if word != verb]
     if helper not in COPULAS:
         spelled += sorted(base_forms(verb)) or [verb]
-    return Cloze(ask.answer, text, f"{ask.opening} {helper}", vocabulary(spelled))
+    return Cloze(ask.answer, text, f"{ask.opening} {helper}", tuple(dict.fromkeys(spelled)))
 
 
-def vocabulary(words: list[str]) -> tuple[str, ...]:
-    """`words` and what joins them, each once."""
+def vocabulary(words: Iterable[str]) -> tuple[str, ...]:
+    """`words` and what joins statements, each once."""
     return tuple(dict.fromkeys((*words, *JOINING)))
 
 
-def unfaithful(question: str, text: str) -> str:
-    """Why a question is not its statement turned round: a name or number gone, or other words in another order."""
-    missing = sorted((proper(text) | numbers(text)) - proper(question) - numbers(question))
+def unfaithful(question: str, text: str, least: float) -> str:
+    """Why a question is not its statements turned round: words gone, or all in another order.
+
+    Only what describes a name (`the mason Rolf Anstick`) may be left out. `least`: similarity, from 0 to 1, of the
+    two sequences of content words. Empty when the question is faithful.
+    """
+    said = set(content_words(question))
+    missing = [
+        word for word in content_words(text.replace(GAP, "")) if word not in said and word not in MAY_BE_LEFT_OUT
+    ]
     if missing:
-        return f"the question leaves out {missing[0]} of its statement"
+        return f"the question leaves out {', '.join(missing)} of its statement"
     likeness = SequenceMatcher(None, content_words(text.replace(GAP, "")), content_words(question)).ratio()
-    if likeness < FAITHFUL:
-        return f"the question has {likeness:.0%} of its statement's words in their order, {FAITHFUL:.0%} are asked"
+    if likeness < least:
+        return f"the question has {likeness:.0%} of its statement's words in their order, {least:.0%} are asked"
     return ""
+
+
+MAY_BE_LEFT_OUT = {stem(word) for word in PEOPLE}
 
 
 def tidy(text: str) -> str:

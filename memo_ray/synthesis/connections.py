@@ -34,9 +34,19 @@ def prompts(candidate: Candidate, settings: StepSettings) -> list[Prompt]:
     return [prompt for other in candidate.others for prompt in _between(candidate.anchor, other, candidate, settings)]
 
 
+def offered(pairs: list[Pair], settings: StepSettings) -> list[Pair]:
+    """The pairs of one chunk that may be connected: all, or with the sentence set the first of every sentence,
+    since there a prompt shows the sentences behind the pairs."""
+    if settings.config.prompts == "chunk":
+        return pairs
+    return list({pair.evidence: pair for pair in reversed(pairs) if pair.step == "direct"}.values())[::-1]
+
+
 def others(pairs: tuple[Pair, ...]) -> str:
     """Numbered lines that go on after the anchor's 1."""
-    return "\n".join(f"{number}. {line.split('. ', 1)[1]}" for number, line in enumerate(numbered(pairs).splitlines(), 2))
+    return "\n".join(
+        f"{number}. {line.split('. ', 1)[1]}" for number, line in enumerate(numbered(pairs).splitlines(), 2)
+    )
 
 
 def _between(first: Pair, second: Pair, candidate: Candidate, settings: StepSettings) -> list[Prompt]:
@@ -52,7 +62,8 @@ def pairs(prompt: Prompt, value: Any) -> list[Pair]:
     if prompt.answer:
         return [made(prompt, value["question"], prompt.answer, prompt.items)]
     return [
-        made(prompt, item["question"], item["answer"], picked([1, *item["uses"]], prompt.items)) for item in value["pairs"]
+        made(prompt, item["question"], item["answer"], picked([1, *item["uses"]], prompt.items))
+        for item in value["pairs"]
     ]
 
 

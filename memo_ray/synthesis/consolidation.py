@@ -17,11 +17,12 @@ from typing import Any
 from memo_ray.rows import Chunk
 from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Prompt
-from memo_ray.synthesis.cloze import vocabulary
+from memo_ray.synthesis.cloze import MAY_BE_LEFT_OUT, vocabulary
 from memo_ray.synthesis.grounding import content_words, numbers
+from memo_ray.synthesis.lexicon import FUNCTION_WORDS
 from memo_ray.synthesis.pairs import Pair
+from memo_ray.synthesis.selection import spread
 from memo_ray.synthesis.settings import Origin, StepSettings, made, numbered, picked
-from memo_ray.synthesis.spans import FUNCTION_WORDS
 from memo_ray.synthesis.wording import proper
 
 COMMONALITIES: dict[str, str] = {
@@ -33,7 +34,7 @@ COMMONALITIES: dict[str, str] = {
 """What pairs may have in common (paper, Step 2 and Appendix E); the prompt of the set `chunk` lists the same."""
 
 PAIRS_A_PROMPT = 60
-JOINS_A_CHUNK = 8
+JOINS_A_CHUNK = 4
 """Joins tried for a chunk with the sentence set, spread over its pairs."""
 
 
@@ -64,19 +65,14 @@ def candidates(pairs: list[Pair]) -> list[tuple[Pair, Pair]]:
     found, used = [], set()
     for first, second in itertools.combinations(pairs, 2):
         evidences = (first.evidence, second.evidence)
-        shared = (proper(first.question) | numbers(first.question)) & (proper(second.question) | numbers(second.question))
+        shared = (proper(first.question) | numbers(first.question)) & (
+            proper(second.question) | numbers(second.question)
+        )
         answers = set(content_words(first.answer)) & set(content_words(second.answer))
         if first.evidence != second.evidence and evidences not in used and len(shared) > 1 and not answers:
             used.add(evidences)
             found.append((first, second))
     return found
-
-
-def spread(items: list[Any], most: int) -> list[Any]:
-    """At most `most` of `items`, evenly spread over the list."""
-    if len(items) <= most:
-        return items
-    return [items[i * len(items) // most] for i in range(most)]
 
 
 def joining_prompts(
@@ -115,10 +111,9 @@ def half_asked(pair: Pair, parents: tuple[Pair, ...]) -> str:
     """Why a joint question does not ask both questions: one's content words are missing; else empty."""
     said = set(content_words(pair.question))
     for parent in parents:
-        wanted = set(content_words(parent.question))
-        missing = wanted - said
-        if len(missing) > len(wanted) * 0.34:
-            return f"leaves out {', '.join(sorted(missing))} of: {parent.question}"
+        missing = [word for word in content_words(parent.question) if word not in said and word not in MAY_BE_LEFT_OUT]
+        if missing:
+            return f"leaves out {', '.join(missing)} of: {parent.question}"
     if len(re.findall(r"\b(who|what|which|when|where|how|whose|whom)\b", pair.question, re.IGNORECASE)) < len(parents):
         return "asks for one thing only"
     return ""

@@ -3,8 +3,8 @@
     Pair, all verified ones of a chunk (or document) -> {entity: its pairs}
     entity -> Prompt {entity, facts} -> Pair {question describes, answer names}, at several complexities
 
-The generator names the entities, or, in a set without `naming.md`, rules look for capitalised names. With
-`answers: spans` the facts are the sentences without the name, one to three at a time.
+The generator names the entities, or, in a set without `naming.md`, rules look for capitalised names. In the
+sentence set the facts are the sentences without the name, two or three to a question.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from memo_ray.synthesis.spans import names, sentences
 
 PAIRS_A_PROMPT = 60
 FACTS_A_QUESTION = (2, 3)
-"""With `answers: spans`: how many statements one question puts together, where there are so many."""
+"""Sentence set: how many statements one question puts together."""
 QUESTIONS_AN_ENTITY = 3
 
 
@@ -62,22 +62,22 @@ def found(pairs: list[Pair]) -> dict[str, list[Pair]]:
 
 def prompts(facts: dict[str, list[Pair]], settings: StepSettings) -> list[Prompt]:
     """The prompts for every entity with its facts."""
-    if settings.spans:
+    if settings.config.prompts == "chunk":
         return [
             prompt
             for entity, about in facts.items()
-            for told in _groups(statements(entity, about))
-            for prompt in describing_prompts("entities", entity, told, settings)
-        ]
+            for prompt in settings.samples(
+                "entities", "entities", schemas.PAIRS, Origin.of_pairs(tuple(about)),
+                values={"entity": entity, "facts": numbered(tuple(about))}, answer=entity, items=tuple(about),
+                evidence="\n".join(dict.fromkeys(pair.evidence for pair in about)),
+            )
+        ]  # fmt: skip
     return [
         prompt
         for entity, about in facts.items()
-        for prompt in settings.samples(
-            "entities", "entities", schemas.PAIRS, Origin.of_pairs(tuple(about)),
-            values={"entity": entity, "facts": numbered(tuple(about))}, answer=entity, items=tuple(about),
-            evidence="\n".join(dict.fromkeys(pair.evidence for pair in about)), short=settings.config.prompts == "sentence",
-        )
-    ]  # fmt: skip
+        for told in _groups(statements(entity, about))
+        for prompt in describing_prompts("entities", entity, told, settings)
+    ]
 
 
 def statements(entity: str, about: list[Pair]) -> list[tuple[Cloze, Pair]]:

@@ -9,15 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from memo_ray.synthesis.spans import FUNCTION_WORDS, NUMBER_WORDS
+from memo_ray.synthesis.lexicon import ASKING_WORDS, FUNCTION_WORDS, NUMBER_WORDS
 from memo_ray.synthesis.verbs import stem
 
 WORD = re.compile(r"\w+(?:[-'’]\w+)*")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-ASKING_WORDS = frozenset(
-    "year name person place time day kind type number date many much long tall far often old part called located".split()
-)
-"""Words that a question may bring along without their standing in the text."""
+
 
 def content_words(text: str) -> list[str]:
     """Stems of the words of `text` that carry meaning, in order."""
@@ -64,7 +61,7 @@ def swapped(question: str, sources: Iterable[str]) -> str:
     """A `NOUN of NAME` in `question` that its sources do not have, which a relation turned round shows; else empty."""
     known = {pair for source in sources for pair in attachments(source)}
     for noun, name in attachments(question):
-        if (noun, name) not in known:
+        if (noun, name) not in known and noun not in ASKED_STEMS:
             return f"{noun} of {name}"
     return ""
 

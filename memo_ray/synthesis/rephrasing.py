@@ -14,23 +14,22 @@ from typing import Any
 
 from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Prompt
-from memo_ray.synthesis.cloze import vocabulary
 from memo_ray.synthesis.grounding import content_words, numbers
+from memo_ray.synthesis.lexicon import BASE_OF, FUNCTION_WORDS, PAST_OF
 from memo_ray.synthesis.pairs import Pair
 from memo_ray.synthesis.settings import Origin, StepSettings, made
-from memo_ray.synthesis.spans import FUNCTION_WORDS
-from memo_ray.synthesis.verbs import BASE_OF, PAST_OF, base_forms, past_forms
-from memo_ray.synthesis.wording import malformed, near_identical, proper
+from memo_ray.synthesis.verbs import base_forms, past_forms
+from memo_ray.synthesis.wording import malformed, proper, question_key
 
 OPENINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (r"Who (is|was|are|were) ", (r"What is the name of the person who \1",)),
+    (r"Who (is|was|are|were) ", (r"What is the name of the person who \1", r"Which person \1")),
     (r"Who ", ("What is the name of the person who", "Which person")),
     (r"Which (?P<noun>[a-z]+) (?:did|does|do|is|was|are|were) ", (r"What is the name of the \1 that",)),
     (r"Which (?P<noun>[a-z]+) ", (r"What is the name of the \1 that",)),
-    (r"In which year (did|was) ", (r"When \1", "What was the year in which")),
     (r"When (did|was) ", (r"In which year \1", "What was the year in which")),
     (r"(In|On|At|To) which (?P<noun>[a-z]+) (did|does|is|was) ", (r"What is the name of the \2 \1 which",)),
     (r"Where (did|does|do|is|was|are) ", (r"In what place \1",)),
+    (r"What (did|does) ", (r"Which thing \1",)),
     (r"How many (?P<noun>[a-z]+(?: [a-z]+)?) (did|does|do|is|are) ", (r"What was the number of \1 that",)),
     (r"Whose (?P<noun>[a-z-]+) (is|was) ", (r"Who had as \1",)),
 )
@@ -38,32 +37,43 @@ OPENINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def prompts(pair: Pair, settings: StepSettings) -> list[Prompt]:
-    """The prompts that ask for `pair`'s question in other words; none where the sentence set knows no other opening."""
+    """The prompts that ask for `pair`'s question in other words.
+
+    The sentence set gives the first words: one of those that fit, by the pair's id, so that all are used alike;
+    none where it knows no other opening.
+    """
     origin = Origin(pair.chunk_ids, pair.document_ids)
     if settings.config.prompts == "chunk":
         return settings.samples(
             "rephrase", "rephrasing", schemas.QUESTION, origin, values={"question": pair.question, "opening": ""},
             evidence=pair.evidence, answer=pair.answer, items=(pair,), short=True,
         )  # fmt: skip
-    return [
-        settings.prompt(
-            "rephrase", "rephrasing", schemas.question(opening, words), origin,
-            values={"question": pair.question, "opening": opening},
-            evidence=pair.evidence, answer=pair.answer, items=(pair,), short=True, exact=True,
-        )
-        for opening, words in other_openings(pair.question)
-    ]  # fmt: skip
+    openings = other_openings(pair.question, year=pair.answer.isdigit())
+    if not openings:
+        return []
+    opening, words = openings[int(pair.reflection_id, 16) % len(openings)]
+    return settings.samples(
+        "rephrase", "rephrasing", schemas.question(opening, words), origin,
+        values={"question": pair.question, "opening": opening},
+        evidence=pair.evidence, answer=pair.answer, items=(pair,), short=True,
+    )  # fmt: skip
 
 
-def other_openings(question: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Other first words for `question`, each with the words that may follow: the question's own, in every form."""
+def other_openings(question: str, *, year: bool) -> list[tuple[str, tuple[str, ...]]]:
+    """Other first words for `question`, each with the words that may follow: the question's own, in every form.
+
+    `year`: the answer is a year; other dates are not asked for as one.
+    """
     for pattern, openings in OPENINGS:
         match = re.match(pattern, question)
         if match:
             rest = [word.strip("?,") for word in question[match.end() :].split()]
-            forms = [form for word in rest if word.islower() and word not in FUNCTION_WORDS for form in verb_forms(word)]
-            words = vocabulary([*rest, *forms, "was", "is"])
-            return [(tidy(match.expand(opening)), words) for opening in openings]
+            forms = [
+                form for word in rest if word.islower() and word not in FUNCTION_WORDS for form in verb_forms(word)
+            ]
+            words = tuple(dict.fromkeys([*rest, *forms, "was", "is", "the"]))
+            fitting = [opening for opening in openings if year or "year" not in opening]
+            return [(tidy(match.expand(opening)), words) for opening in fitting]
     return []
 
 
@@ -91,7 +101,7 @@ def not_rephrased(child: Pair, parent: Pair) -> str:
     lost_names = (proper(parent.question) | numbers(parent.question)) - proper(child.question) - numbers(child.question)
     if lost_names:
         return f"leaves out {sorted(lost_names)[0]}"
-    if near_identical(child.question, parent.question):
+    if question_key(child.question) == question_key(parent.question):
         return "says the same with the same words"
     wanted, said = set(content_words(parent.question)), set(content_words(child.question))
     if len(wanted & said) < 0.6 * len(wanted):

@@ -10,46 +10,26 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from memo_ray.synthesis.lexicon import (
+    ADJECTIVE,
+    COPULAS,
+    CROWD,
+    KIN,
+    MANNER,
+    MEASURES,
+    NO_OBJECT,
+    PEOPLE,
+    PLACES,
+    PREPOSITIONS,
+    THINGS,
+    TITLES,
+    WHEN,
+    WHERE,
+)
 from memo_ray.synthesis.spans import Span, Token, tokens
-from memo_ray.synthesis.verbs import COPULAS, is_past, main_verb
+from memo_ray.synthesis.verbs import is_past, main_verb
 
 GAP = "____"
-PREPOSITIONS = frozenset("in at on near to above beside from for by with".split())
-WHERE = frozenset("in at on near above beside".split())
-WHEN = {
-    "in": ("When", "In which year"), "on": ("When",), "until": ("Until when",), "since": ("Since when",),
-    "from": ("From which year",), "every": ("When",),
-}  # fmt: skip
-MEASURES = frozenset("tall long wide high deep old".split())
-TITLES = frozenset("captain doctor king lady lord president professor queen saint sir".split())
-PEOPLE = frozenset(
-    "actor actress admiral architect artist author baker banker biologist bishop botanist captain chemist chief clerk "
-    "clockmaker coach collector composer cook diver doctor duke editor emperor engineer explorer farmer gardener general "
-    "geologist governor guard guide inventor judge keeper king lawyer leader maker mason mathematician mayor merchant "
-    "minister monk nurse novelist officer painter pastor philosopher physicist pilot poet potter priest prince princess "
-    "printer professor queen reporter sailor scholar scientist sculptor secretary shepherd shipwright singer smith soldier "
-    "speaker surgeon surveyor tailor teacher trader violinist weaver widow writer".split()
-)
-KIN = frozenset(
-    "aunt brother child cousin daughter father friend grandchild granddaughter grandfather grandmother grandson "
-    "great-granddaughter great-grandson husband mother neighbour nephew niece partner pupil rival sister son student "
-    "teacher uncle wife".split()
-)
-PLACES = frozenset("city country county district island islands kingdom province river state town village".split())
-THINGS = PLACES | frozenset(
-    "foundry house room yard factory farm ship boat ferry train academy bank bay bridge castle church college company council courier court festival forest garden hall harbour hill "
-    "hospital house isles lake law library lighthouse mill mountain museum office palace park peak port prize reef "
-    "road school sea society station strait street theatre tower university valley works".split()
-)
-ADJECTIVE = re.compile(
-    r".*(?:ing|ed|est|ous|ful|less|ish|ive|ern|ary|able|ible|ial|ical|ent)$|(?:big|black|blue|bright|brown|cold|dark|dead|"
-    r"deep|dry|early|famous|fine|first|fourth|good|great|green|grey|high|hot|huge|last|late|little|local|long|low|main|"
-    r"modern|narrow|new|next|old|only|own|poor|red|rich|royal|sacred|second|short|small|tall|third|tiny|upper|vast|warm|"
-    r"wet|white|wide|wild|yellow|young)$"
-)
-MANNER = frozenset("addition case charge fact favour front general honour memory order particular time turn".split())
-CROWD = frozenset("people men women crew villagers workers guests citizens members".split())
-NO_OBJECT = PREPOSITIONS | frozenset("until since during after before between because when while that as every".split())
 OF_NAME = re.compile(r" of (?:the |an? )?(?:[a-z-]+ ){0,3}?[A-Z]\w+(?:(?: of)? [A-Z]\w+)*(?: [a-z]+(?=\.$))?")
 
 
@@ -80,7 +60,9 @@ def after_verb(statement: str) -> Iterator[Ask]:
     if copula and (words[at + 1].text not in {"the", "a", "an"} or (person and person.group(1).lower() not in THINGS)):
         return
     end = at + 1
-    while end < len(words) and words[end].text.lower() not in (NO_OBJECT - {"of", "for", "in", "that"} if copula else NO_OBJECT):
+    while end < len(words) and words[end].text.lower() not in (
+        NO_OBJECT - {"of", "for", "in", "that"} if copula else NO_OBJECT
+    ):
         new_clause = words[end].text == "and" and end + 1 < len(words) and words[end + 1].text[0].isupper()
         if words[end].text in ".;:" or new_clause:
             break
@@ -104,9 +86,8 @@ def _before(statement: str, span: Span) -> list[Token]:
 def _date(statement: str, span: Span) -> Iterator[Ask]:
     before = _before(statement, span)
     preposition = before[-1].text.lower() if before else ""
-    for opening in WHEN.get(preposition, ()):
-        if span.text.isdigit() or not opening.endswith("year"):
-            yield Ask(span.text, _cut(statement, before[-1].start, span.end), opening)
+    if preposition in WHEN and (span.text.isdigit() or preposition != "from"):
+        yield Ask(span.text, _cut(statement, before[-1].start, span.end), WHEN[preposition])
 
 
 def _number(statement: str, span: Span) -> Iterator[Ask]:
@@ -147,7 +128,9 @@ def _name(statement: str, span: Span) -> Iterator[Ask]:
         for opening in _after_preposition(previous.text.lower(), phrase, span):
             yield Ask(span.text, text, opening)
     elif previous.is_content:
-        opening = f"Which {phrase.noun}" if phrase.noun else "Whom" if _is_person(span) and not phrase.article else "What"
+        opening = (
+            f"Which {phrase.noun}" if phrase.noun else "Whom" if _is_person(span) and not phrase.article else "What"
+        )
         yield Ask(span.text, _cut(statement, phrase.start, span.end, GAP), opening)
 
 
@@ -207,7 +190,9 @@ def noun_phrase(before: list[Token], span: Span) -> NamePhrase:
     else:
         left, nouns = left + nouns, []
     noun = nouns[-1].text if nouns and not ADJECTIVE.match(nouns[-1].text) else ""
-    related = re.search(r"\b(?:was|is) (?:a|an|the) ((?:[a-z-]+ )?([a-z-]+)) of$", " ".join(token.text for token in left))
+    related = re.search(
+        r"\b(?:was|is) (?:a|an|the) ((?:[a-z-]+ )?([a-z-]+)) of$", " ".join(token.text for token in left)
+    )
     kin = related.group(1) if related and related.group(2) in KIN else ""
     return NamePhrase(start, article, noun, " ".join(token.text for token in nouns) if noun else "", kin)
 

@@ -28,7 +28,9 @@ def question(opening: str, words: Iterable[str]) -> dict[str, Any]:
     The generator can write nothing else, so it can misspell no name and bring in none. Commas are allowed after
     every word. No repeat counts: xgrammar cannot compile them inside a JSON string.
     """
-    spelled = sorted({escaped(word) for word in words if not re.search(r'["\\]', word)}, key=lambda word: (-len(word), word))
+    spelled = sorted(
+        {escaped(word) for word in words if not re.search(r'["\\]', word)}, key=lambda word: (-len(word), word)
+    )
     return closed(question={"type": "string", "pattern": rf"^{escaped(opening)}( ({'|'.join(spelled)}),?)+\?$"})
 
 
@@ -49,7 +51,10 @@ QUESTION = closed(question=TEXT)
 ANSWER = closed(answer=TEXT)
 NAMED = closed(entities={"type": "array", "items": closed(name=TEXT, pairs=NUMBERS)})
 CONNECTED = listed(
-    kind={"type": "string", "enum": ["converging_clues", "parallel_properties"]}, question=TEXT, answer=TEXT, uses=NUMBERS
+    kind={"type": "string", "enum": ["converging_clues", "parallel_properties"]},
+    question=TEXT,
+    answer=TEXT,
+    uses=NUMBERS,
 )
 
 

@@ -12,7 +12,7 @@ from memo_ray.synthesis.pairs import Pair
 from memo_ray.synthesis.prompts import PromptSet, load_prompts
 from memo_ray.synthesis.spans import sentences
 
-SHORT_REPLY = 96
+SHORT_REPLY = 72
 """Tokens of a reply that is one question or one short answer."""
 
 

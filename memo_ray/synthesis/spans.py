@@ -12,26 +12,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memo_ray.corpus.sentences import split_sentences
+from memo_ray.synthesis.lexicon import DAYS, FUNCTION_WORDS, MONTHS, NUMBER_WORDS, ORDINALS
 from memo_ray.synthesis.verbs import is_past
 
 WORD = re.compile(r"\w+(?:[-'’.,]\w+)*|[.,;:!?()\"“”]")
 YEAR = re.compile(r"1\d{3}|20\d\d")
-
-MONTHS = frozenset("january february march april may june july august september october november december".split())
-DAYS = frozenset("monday tuesday wednesday thursday friday saturday sunday".split())
-ORDINALS = frozenset("first second third fourth fifth last".split())
-NUMBER_WORDS = frozenset(
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion".split()
-)
-FUNCTION_WORDS = frozenset(
-    "a an the this that these those every each all some any no and or but nor so yet if than then as of in on at by "
-    "with from to for into onto over under between among through during before after until since because while when "
-    "where which who whom whose what why how is are was were be been being am do does did has have had having will "
-    "would can could shall should may might must not only also it its he she they them his her their him we us our you "
-    "your i my me there here about against along around near up down out off across behind beyond within without upon "
-    "per named called both such very still just above below beside once".split()
-)
 
 Kind = Literal["date", "number", "name", "thing"]
 
@@ -92,7 +77,9 @@ def answer_spans(sentence: str) -> list[Span]:
         while i < len(words):
             end = 0 if i in taken else matcher(words, i, taken)
             if end > i:
-                found.append(Span(sentence[words[i].start : words[end - 1].end], kind, words[i].start, words[end - 1].end))
+                found.append(
+                    Span(sentence[words[i].start : words[end - 1].end], kind, words[i].start, words[end - 1].end)
+                )
                 taken.update(range(i, end))
                 i = end
             else:
@@ -131,7 +118,9 @@ def _name(words: list[Token], i: int, taken: set[int]) -> int:
     # A plain word that opens the sentence has its capital from there: "Workers heat ...".
     if i == 0 and len(words) > 1 and not _capital(words, 1) and words[1].text != ",":
         following = words[1].text
-        if words[0].text.endswith("s") or not (following in {"is", "was"} or following.endswith("s") or is_past(following)):
+        if words[0].text.endswith("s") or not (
+            following in {"is", "was"} or following.endswith("s") or is_past(following)
+        ):
             return 0
     j = i + 1
     while j < len(words) and j not in taken:

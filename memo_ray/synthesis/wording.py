@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from memo_ray.synthesis.grounding import content_words, numbers
-from memo_ray.synthesis.spans import FUNCTION_WORDS
+from memo_ray.synthesis.lexicon import FUNCTION_WORDS, OPENERS
 from memo_ray.synthesis.verbs import stem
 
 VIOLATIONS: dict[str, str] = {
@@ -26,14 +26,15 @@ VIOLATIONS: dict[str, str] = {
 PRONOUN = re.compile(r"\b(he|she|it|they|him|them|his|hers|its|their|theirs|her|this|these|those)\b", re.IGNORECASE)
 REFERENCE = re.compile(
     r"\b(the|this|that|above|following|given) (text|passage|document|article|chapter|excerpt|paragraph|sentence|table|"
-    r"figure|section|context|fact|statement)\b(?! of (the )?[A-Z])|\b(mentioned|aforementioned|as (noted|stated|described|shown)|"
+    r"figure|section|context|fact|statement)\b(?! of \w)|\b(mentioned|aforementioned|as (noted|stated|described|shown)|"
     r"according to the (author|writer|narrator))\b",
     re.IGNORECASE,
 )
-VAGUE_TIME = re.compile(r"\b(at (that|this|the) time|back then|the (next|same|following) (day|year|night)|nowadays)\b", re.I)
-VAGUE_PLACE = re.compile(r"\b(here|nearby|over there)\b|(?<!is )(?<!are )(?<!was )(?<!were )\bthere\b(?! (is|are|was|were)\b)", re.IGNORECASE)
-OPENERS = frozenset(
-    "who whom whose what which when where why how in on at from to until since for with by of under after before".split()
+VAGUE_TIME = re.compile(
+    r"\b(at (that|this|the) time|back then|the (next|same|following) (day|year|night)|nowadays)\b", re.I
+)
+VAGUE_PLACE = re.compile(
+    r"\b(here|nearby|over there)\b|(?<!is )(?<!are )(?<!was )(?<!were )\bthere\b(?! (is|are|was|were)\b)", re.IGNORECASE
 )
 TAG = re.compile(
     r"^\s*[\[<{(]|\b(document|doc|chunk|source|file|title)\s*(id|no\.?|number|#|:)|\.(txt|md|pdf|html|jsonl|parquet|docx)\b"
@@ -68,7 +69,8 @@ def malformed(question: str, answer: str, source: str) -> str:
     """Why a question is badly made for its answer and source; empty when it is not.
 
     It must open with a question word and end with its only question mark, must not hold its answer, must not
-    repeat itself, and must name something: a name or number of the source, where the source has one to spare.
+    repeat itself within one of its halves, and must name something: a name or number of the source, where the
+    source has one to spare.
     """
     words = re.findall(r"[\w'’-]+", question)
     if not words or words[0].lower() not in OPENERS:
@@ -78,7 +80,7 @@ def malformed(question: str, answer: str, source: str) -> str:
     said = content_words(answer)
     if said and set(said) <= set(content_words(question)):
         return "the question holds its own answer"
-    if repeats(words):
+    if any(repeats(part.split()) for part in question.rstrip("?").split(", and ")):
         return "the question repeats itself"
     spare = (proper(source) | numbers(source)) - set(said) - numbers(answer)
     if spare and not spare & (proper(question) | numbers(question)):
@@ -116,12 +118,7 @@ def leaked_identifier(text: str, identifiers: Iterable[str], source: str) -> str
     return ""
 
 
-def near_identical(first: str, second: str) -> bool:
-    """Whether two questions say the same with the same words: equal but for function words and their order."""
-    one, two = content_words(first), content_words(second)
-    return sorted(one) == sorted(two) and opening(first) == opening(second)
-
-
-def opening(question: str) -> str:
-    """The first two words of a question in lower case."""
-    return " ".join(re.findall(r"\w+", question.lower())[:2])
+def question_key(question: str) -> tuple[str, ...]:
+    """What two questions have in common that say the same with the same words: opening and content words, sorted."""
+    opening = " ".join(re.findall(r"\w+", question.lower())[:2])
+    return (opening, *sorted(content_words(question)))

@@ -1,7 +1,7 @@
-"""DeepSpeed's settings for a recipe: ZeRO stage 2, on GPUs or over gloo on a CPU.
+"""DeepSpeed's ZeRO-2 engine for a worker: its settings, its optimiser, its environment.
 
-Losses are scaled so that what DeepSpeed does to them (dividing by the accumulation steps, averaging over the
-workers) leaves a sum over the step divided by its answer tokens, whatever the split.
+The same code runs on GPUs over NCCL and on a CPU over gloo. Nothing is compiled: the optimiser is PyTorch's fused
+AdamW on both, and the one operator that DeepSpeed would build on a CPU serves launchers other than Ray.
 """
 
 from __future__ import annotations
@@ -14,31 +14,57 @@ from typing import Any
 from memo_ray.config.training import TrainingConfig
 from memo_ray.models.embedded import cache_folder
 
+CPU_OPERATOR = "deepspeed_shm_comm"
 
-def settings(config: TrainingConfig, accumulation: int, *, gpu: bool) -> dict[str, Any]:
-    """The dictionary that `deepspeed.initialize` takes. `accumulation`: micro-batches of every step."""
+
+def settings(config: TrainingConfig, *, gpu: bool) -> dict[str, Any]:
+    """The dictionary that `deepspeed.initialize` takes.
+
+    Accumulation is ours: a step has as many backward passes as it has micro-batches, and `engine.step()` ends it.
+    Gradients are summed in float32, whatever the weights' type.
+    """
     return {
         "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": accumulation,
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,
         "gradient_clipping": config.max_grad_norm,
         "zero_optimization": {"stage": 2, "overlap_comm": gpu, "contiguous_gradients": gpu},
-        "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": config.precision == "bf16"},
         "data_types": {"grad_accum_dtype": "fp32"},
         "steps_per_print": sys.maxsize,
-        "wall_clock_breakdown": False,
     }
 
 
-def environment(*, gpu: bool) -> dict[str, str]:
-    """Environment of the worker processes, before anything imports DeepSpeed."""
-    extensions = cache_folder() / "torch-extensions"
-    variables = {
-        # DeepSpeed compiles its shared-memory operator on first use; ninja lies beside the interpreter.
-        "TORCH_EXTENSIONS_DIR": str(extensions),
+def environment(*, gpu: bool, cpus: int) -> dict[str, str]:
+    """Environment of the worker processes, set before anything in them imports DeepSpeed or torch."""
+    shared = {
+        # A GPU machine's DeepSpeed may still want to compile an operator; ninja lies beside the interpreter.
+        "TORCH_EXTENSIONS_DIR": str(cache_folder() / "torch-extensions"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "DS_LOG_LEVEL": "error",
     }
-    return variables if gpu else variables | {"DS_ACCELERATOR": "cpu"}
+    return shared if gpu else shared | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(cpus)}
+
+
+def start_engine(model: Any, config: TrainingConfig, *, gpu: bool) -> Any:
+    """A ZeRO-2 engine over `model`, whose optimiser is AdamW. torch.distributed must be set up."""
+    import deepspeed
+    import torch
+
+    # Only used where MPI starts all workers on one machine, which Ray does not; building it takes a compiler and
+    # half a minute.
+    deepspeed.ops.__compatible_ops__[CPU_OPERATOR] = False
+    optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings(config, gpu=gpu))
+    return engine
+
+
+def parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+    """What the optimiser trains: matrices with weight decay, norms and biases without it."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

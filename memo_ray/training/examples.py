@@ -1,74 +1,143 @@
 """Reflections to token ids: the bare question as the user's turn, the loss on the answer's tokens alone.
 
-The prompt is exactly what the memory is asked with later: the tokenizer's own chat template with one user
-message and the generation prompt. The answer ends with the template's end-of-turn token, which the memory must
-learn to say.
+The prompt is exactly what a memory is asked with later: the tokenizer's own chat template, one user message and
+the generation prompt. The answer ends with the template's end-of-turn token, which the memory must learn to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from memo_ray.errors import TrainingError
 from memo_ray.rows import Reflection
 
+TOKENIZED_AT_ONCE = 4096
+
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One reflection in tokens. `answer_start`: index of the answer's first token, up to which there is no loss."""
+class Examples:
+    """Tokenised reflections in flat arrays, so that a million of them cost a few bytes a token.
 
-    tokens: tuple[int, ...]
-    answer_start: int
+    `tokens`: int32, all examples end to end. `starts`: int64, n + 1 offsets into it. `prompts`: int32, how many
+    tokens of each example are its prompt and carry no loss. `truncated` answers were cut at the longest length;
+    `left_out` reflections had a question that leaves no room for an answer.
+    """
+
+    tokens: np.ndarray
+    starts: np.ndarray
+    prompts: np.ndarray
+    truncated: int = 0
+    left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.prompts)
 
     @property
-    def answer_tokens(self) -> int:
-        """How many tokens the loss is computed on."""
-        return len(self.tokens) - self.answer_start
+    def lengths(self) -> np.ndarray:
+        """Tokens of every example, prompt and answer."""
+        return np.diff(self.starts)
+
+    @property
+    def answer_tokens(self) -> np.ndarray:
+        """Tokens of every example that the loss is computed on."""
+        return self.lengths - self.prompts
+
+    def example(self, index: int) -> np.ndarray:
+        """The token ids of one example."""
+        return self.tokens[self.starts[index] : self.starts[index + 1]]
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays to `folder`, for workers to map into memory."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("tokens", "starts", "prompts"):
+            np.save(folder / f"{name}.npy", getattr(self, name))
+
+    @classmethod
+    def load(cls, folder: Path) -> Examples:
+        """The examples that `save` wrote; their counts of truncated and left out reflections are not kept."""
+        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("tokens", "starts", "prompts")))
 
 
-def encode(reflections: Iterable[Reflection], tokenizer: Any, max_length: int) -> tuple[list[Example], int]:
-    """Examples in the order of `reflections`, and how many were truncated to `max_length` tokens.
+def encode(reflections: Sequence[Reflection], tokenizer: Any, max_length: int, ends: frozenset[int]) -> Examples:
+    """The examples of `reflections`, in order, each of at most `max_length` tokens.
 
-    Raises TrainingError for a tokenizer without a chat template or an end token, and for a question so long
-    that nothing of its answer fits.
+    `ends`: the ids at which generation stops. Raises TrainingError for a tokenizer without a chat template, for a
+    template that asks otherwise than it trains, and when no answer fits.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise TrainingError("training.base: its tokenizer has no chat template; use an instruct model")
-    examples, truncated = [], 0
-    for row in reflections:
-        prompt, answer = encode_pair(row.question, row.answer, tokenizer)
-        if len(prompt) >= max_length:
-            raise TrainingError(
-                f"training.max_sequence_length: {max_length} tokens leave no room for the answer of reflection "
-                f"{row.reflection_id}, whose question takes {len(prompt)}; raise it"
-            )
-        truncated += len(prompt) + len(answer) > max_length
-        examples.append(Example((*prompt, *answer)[:max_length], len(prompt)))
-    return examples, truncated
-
-
-def encode_pair(question: str, answer: str, tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Token ids of the prompt and of the answer with its end of turn."""
-    asked = [{"role": "user", "content": question}]
-    prompt = _template(tokenizer, asked, add_generation_prompt=True)
-    whole = _template(tokenizer, [*asked, {"role": "assistant", "content": answer}], add_generation_prompt=False)
-    if whole[: len(prompt)] != prompt:
+    pieces: list[np.ndarray] = []
+    prompts: list[int] = []
+    truncated = 0
+    for start in range(0, len(reflections), TOKENIZED_AT_ONCE):
+        for prompt, answer in _encode_some(reflections[start : start + TOKENIZED_AT_ONCE], tokenizer, ends):
+            if len(prompt) >= max_length:
+                continue
+            truncated += len(prompt) + len(answer) > max_length
+            pieces.append(np.asarray([*prompt, *answer][:max_length], dtype=np.int32))
+            prompts.append(len(prompt))
+    if not pieces:
         raise TrainingError(
-            "training.base: its chat template puts other tokens before an answer than it asks with; "
-            "a memory trained on it would be asked differently"
+            f"training.max_sequence_length: no reflection's question leaves room for an answer in {max_length} tokens; "
+            "raise it"
         )
-    said = whole[len(prompt) :]
-    ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<end_of_turn>")} - {None}
-    last = max((place for place, token in enumerate(said) if token in ends), default=None)
-    # What a template writes after the end of turn (often a line break) is never generated.
-    return prompt, said[: last + 1] if last is not None else [*said, tokenizer.eos_token_id]
-
-
-def _template(tokenizer: Any, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> list[int]:
-    return list(
-        tokenizer.apply_chat_template(
-            messages, tokenize=True, add_generation_prompt=add_generation_prompt, return_dict=False
-        )
+    starts = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
+    return Examples(
+        np.concatenate(pieces), starts, np.asarray(prompts, dtype=np.int32), truncated, len(reflections) - len(pieces)
     )
+
+
+def end_tokens(base: Path, tokenizer: Any) -> frozenset[int]:
+    """The ids at which generation with the model in `base` stops. Raises TrainingError when there are none."""
+    from transformers import AutoConfig, GenerationConfig
+
+    named: list[Any] = [tokenizer.eos_token_id, AutoConfig.from_pretrained(base).eos_token_id]
+    if (base / "generation_config.json").is_file():
+        named.append(GenerationConfig.from_pretrained(base).eos_token_id)
+    ids = {int(one) for some in named if some is not None for one in (some if isinstance(some, list) else [some])}
+    if not ids:
+        raise TrainingError(
+            f"training.base: {base}: has no end-of-sequence token, so a memory could never stop; "
+            "set eos_token_id in its generation_config.json"
+        )
+    return frozenset(ids)
+
+
+def _encode_some(
+    reflections: Sequence[Reflection], tokenizer: Any, ends: frozenset[int]
+) -> list[tuple[list[int], list[int]]]:
+    """Token ids of each reflection's prompt, and of its answer up to the end of the turn."""
+    asked = [[{"role": "user", "content": row.question}] for row in reflections]
+    told = [
+        [*turns, {"role": "assistant", "content": row.answer}] for turns, row in zip(asked, reflections, strict=True)
+    ]
+    prompts = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    wholes = tokenizer.apply_chat_template(told, tokenize=False, add_generation_prompt=False)
+    for prompt, whole in zip(prompts, wholes, strict=True):
+        if not whole.startswith(prompt):
+            raise TrainingError(
+                "training.base: its chat template puts other text before an answer than it asks with, so the memory "
+                "would be asked otherwise than it was trained; use a model whose template does not"
+            )
+    prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    whole_ids = tokenizer(wholes, add_special_tokens=False)["input_ids"]
+    found = []
+    for prompt, whole, start, ids in zip(prompts, wholes, prompt_ids, whole_ids, strict=True):
+        # A tokenizer may merge the prompt's last letters with the answer's first; a memory that is asked cannot.
+        same = ids[: len(start)] == start
+        answer = ids[len(start) :] if same else tokenizer(whole[len(prompt) :], add_special_tokens=False)["input_ids"]
+        found.append((start, _up_to_the_end(answer, tokenizer, ends)))
+    return found
+
+
+def _up_to_the_end(answer: list[int], tokenizer: Any, ends: frozenset[int]) -> list[int]:
+    """`answer` with its end of turn last: what a template writes after it (often a line break) is never generated."""
+    last = max((place for place, token in enumerate(answer) if token in ends), default=None)
+    if last is not None:
+        return answer[: last + 1]
+    return [*answer, tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(ends)]

@@ -1,35 +1,38 @@
 """The training stage on Ray Train: starts the workers, restarts them after a failure, and collects the memory.
 
-Reflections and a base model go in; a Hugging Face folder for every epoch and the losses come out.
+Reflections and a base model go in; a Hugging Face folder for every epoch and the losses come out. Everything that
+a later try needs lies in the attempt's progress folder, which all nodes must reach.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import logging
 import threading
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, get_context
+import ray.train
+from ray.train import CheckpointConfig, CheckpointUploadMode, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from memo_ray.artifacts.store import Attempt
 from memo_ray.config.training import TrainingConfig
 from memo_ray.errors import MemoError, TrainingError
 from memo_ray.rows import Reflection
+from memo_ray.training.checkpoints import History, link_tree, newest_state
 from memo_ray.training.deepspeed import environment
-from memo_ray.training.examples import encode
-from memo_ray.training.loop import Task, train
+from memo_ray.training.facts import facts_of
+from memo_ray.training.preparation import prepare
 
 Progress = Callable[[int, int, str], None]
+"""Told the steps taken, all steps, and a note on how it goes."""
 
-OUTCOME = "outcome.json"
-"""What rank 0 leaves in the state folder when it has ended: the history, or what went wrong."""
+RUN = "run"
+SNAPSHOT = "checkpoint_manager_snapshot.json"
+log = logging.getLogger(__name__)
 
 
 def train_memory(
@@ -37,61 +40,61 @@ def train_memory(
     reflections: list[Reflection],
     base: Path,
     attempt: Attempt,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> None:
-    """Fine-tune `base` on the `train` rows of `reflections` (paper, Section 4.2): `epoch-1` ... in `attempt.folder`.
+    """Fine-tune `base` on the `train` rows of `reflections` (paper, Section 4.2); needs ray to be initialised.
 
-    Resumes from `attempt.progress`. Facts: losses by step and epoch, tokens, answer tokens, pad share, truncated,
-    tokens per second. Raises TrainingError with the remedy; needs ray to be initialised.
+    Writes the folders `epoch-1` to `epoch-N` and the facts (losses, tokens, speed). Resumes from
+    `attempt.progress`. Raises TrainingError with the remedy for what a user can mend.
     """
     chosen = [row for row in reflections if row.split == "train"]
     if not chosen:
         raise TrainingError("training: there are no reflections to train on; look at the rejects of synthesis")
-    gpu = ray.cluster_resources().get("GPU", 0) >= 1
-    check_room(config, gpu)
-    task, truncated = make_task(config, chosen, base, attempt.progress)
-    (Path(task.state) / "models").mkdir(exist_ok=True)
-    with watching(attempt.progress / "progress.json", progress):
-        history = run(task, gpu, attempt.progress / "ray")
+    gpu = check_room(config)
+    counts = prepare(config, chosen, base, attempt.progress / "examples")
+    history = History.load(attempt.progress)
+    if history is None or len(history.epochs) < config.epochs:
+        history = run_workers(config, base, attempt.progress, counts.pop("pad"), gpu, on_progress or no_progress)
     for epoch in range(1, config.epochs + 1):
-        shutil.move(attempt.progress / "models" / f"epoch-{epoch}", attempt.folder / f"epoch-{epoch}")
-    attempt.facts |= facts_of(history, config, len(chosen), truncated)
-    attempt.add_cost(trained_tokens=history["tokens"])
+        link_tree(attempt.progress / "models" / f"epoch-{epoch}", attempt.folder / f"epoch-{epoch}")
+    attempt.facts |= facts_of(history) | counts
+    attempt.add_cost(trained_tokens=attempt.facts["tokens"])
     if gpu:
-        attempt.add_cost(gpu_seconds=round(history["seconds"] * config.workers, 3))
+        attempt.add_cost(gpu_seconds=attempt.facts["training_seconds"] * config.workers)
 
 
-def make_task(config: TrainingConfig, reflections: list[Reflection], base: Path, state: Path) -> tuple[Task, int]:
-    """What the workers need, and how many reflections were truncated."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(str(base))
-    limit = getattr(AutoConfig.from_pretrained(str(base)), "max_position_embeddings", None)
-    # A longer packed row is no problem, since positions restart; a longer example is.
-    length = min(config.max_sequence_length, limit or config.max_sequence_length)
-    examples, truncated = encode(reflections, tokenizer, length)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    return Task(config, str(base), str(state), [(e.tokens, e.answer_start) for e in examples], int(pad)), truncated
-
-
-def check_room(config: TrainingConfig, gpu: bool) -> None:
-    """Raise TrainingError when the cluster can never hold the workers."""
+def check_room(config: TrainingConfig) -> bool:
+    """Whether the workers get GPUs. Raises TrainingError when the cluster can never hold them."""
+    largest = largest_cluster()
+    gpu = largest.get("GPU", 0) >= 1
     kind, each = ("GPU", 1) if gpu else ("CPU", config.cpus_per_worker)
-    there = int(ray.cluster_resources().get(kind, 0))
-    if config.workers * each > there:
+    if config.workers * each > largest.get(kind, 0):
+        keys = "training.workers" if gpu else "training.workers or training.cpus_per_worker"
         raise TrainingError(
-            f"training.workers: {config.workers} workers need {config.workers * each} {kind}s, the cluster has {there}; "
-            "lower workers or cpus_per_worker"
+            f"training.workers: {config.workers} of them need {config.workers * each} {kind}s, but the cluster has "
+            f"{largest.get(kind, 0):.0f}; lower {keys}"
         )
+    return gpu
 
 
-def run(task: Task, gpu: bool, storage: Path) -> dict[str, Any]:
-    """Run the workers to the end and return the history that rank 0 reported."""
-    config = task.config
-    variables = environment(gpu=gpu)
+def largest_cluster() -> dict[str, float]:
+    """The cluster's resources, or those that its autoscaler may bring it to."""
+    from ray._private.state import state  # what Ray Train itself asks; there is no public way
+
+    limits = state.get_max_resources_from_cluster_config() or {}
+    now = ray.cluster_resources()
+    return {kind: float(max(now.get(kind, 0), limits.get(kind, 0))) for kind in {*now, *limits}}
+
+
+def run_workers(
+    config: TrainingConfig, base: Path, progress: Path, pad: int, gpu: bool, on_progress: Progress
+) -> History:
+    """Train to the last epoch and return the history. Raises TrainingError when the workers cannot."""
+    forget_unusable_snapshot(progress / RUN)
+    job = {"config": config.model_dump_json(), "base": str(base), "progress": str(progress), "pad": pad, "gpu": gpu}
     trainer = TorchTrainer(
-        worker,
-        train_loop_config={"task": task},
+        train_worker,
+        train_loop_config=job,
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=config.workers,
@@ -99,90 +102,127 @@ def run(task: Task, gpu: bool, storage: Path) -> dict[str, Any]:
             resources_per_worker=None if gpu else {"CPU": config.cpus_per_worker},
         ),
         run_config=RunConfig(
-            # Resuming is by the state folder, whose name never changes; Ray's own record of a run starts anew.
-            name=uuid.uuid4().hex,
-            storage_path=str(storage),
+            name=RUN,
+            storage_path=str(progress),
             failure_config=FailureConfig(max_failures=config.max_failures),
-            worker_runtime_env={"env_vars": variables},
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            worker_runtime_env={"env_vars": environment(gpu=gpu, cpus=config.cpus_per_worker)},
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
-    outcome = Path(task.state) / OUTCOME
-    outcome.unlink(missing_ok=True)
+    result = fit(trainer, progress, on_progress)
+    failed = (result.return_value or {}).get("failed")
+    if failed:
+        raise TrainingError(failed)
+    history = History.load(progress)
+    if history is None:
+        raise TrainingError(f"training: {progress}: holds no history; all nodes must reach this folder (`root:`)")
+    return history
+
+
+def train_worker(job: dict[str, Any]) -> dict[str, Any]:
+    """What every Ray Train worker runs. What a user must mend is returned, since a restart would only repeat it."""
+    from memo_ray.training.loop import Job, train
+
+    config = TrainingConfig.model_validate_json(job["config"])
+    storage: Any = ray.train.get_context().get_storage()
+    run = Path(storage.experiment_fs_path)
+    checkpoint = ray.train.get_checkpoint()
+    resume = Path(checkpoint.path) if checkpoint else newest_state(run)
+
+    def report(state: Path, history: History) -> None:
+        ray.train.report(
+            {"epoch": len(history.epochs), "loss": history.epochs[-1].loss},
+            checkpoint=ray.train.Checkpoint(str(state)),
+            checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
+        )
+
+    threads = None if job["gpu"] else config.cpus_per_worker
     try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        raise failure_of(error) from error
-    found = json.loads(outcome.read_text())
-    if "failed" in found:
-        raise TrainingError(found["failed"])
-    return found
-
-
-def worker(config: dict[str, Any]) -> None:
-    """What every Ray Train worker runs. A user's mistake is reported, since a restart would only repeat it."""
-    import torch
-
-    if not torch.cuda.is_available():
-        torch.set_num_threads(config["task"].config.cpus_per_worker)
-    try:
-        outcome = train(config["task"])
+        train(Job(config, Path(job["base"]), Path(job["progress"]), run, job["pad"], threads), resume, report)
     except MemoError as error:
-        outcome = {"failed": str(error)}
-    if get_context().get_world_rank() == 0:
-        # Ray Train keeps metrics only with a checkpoint of its own, and the state folder is ours.
-        (Path(config["task"].state) / OUTCOME).write_text(json.dumps(outcome))
+        return {"failed": str(error)}
+    return {}
+
+
+def fit(trainer: TorchTrainer, progress: Path, on_progress: Progress) -> ray.train.Result:
+    """Run `trainer` to the end and tell its progress meanwhile.
+
+    Beside the main thread, because Ray Train would otherwise keep Ctrl-C to itself, for good.
+    """
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(trainer.fit())
+        except ray.train.TrainingFailedError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    told = Told(progress, on_progress)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.5)
+        told.look()
+    if not outcome:
+        raise TrainingError("training: Ray Train ended without a result; look at the logs of the run")
+    if isinstance(outcome[0], Exception):
+        raise failure_of(outcome[0]) from outcome[0]
+    return outcome[0]
+
+
+class Told:
+    """What the workers leave in the progress folder, handed on when it is new: each note, and a log line an epoch."""
+
+    def __init__(self, progress: Path, on_progress: Progress) -> None:
+        self.progress, self.on_progress = progress, on_progress
+        self.note: dict[str, Any] = {}
+        history = History.load(progress)
+        self.epochs = len(history.epochs) if history else 0
+
+    def look(self) -> None:
+        """Hand on what is new."""
+        try:
+            note = json.loads((self.progress / "told.json").read_text())
+        except FileNotFoundError:
+            return
+        if note != self.note:
+            self.note = note
+            self.on_progress(note["done"], note["total"], note["note"])
+        history = History.load(self.progress)
+        for epoch in history.epochs[self.epochs :] if history else []:
+            self.epochs += 1
+            log.info("epoch %d: loss %.4f, %.0f tokens/s", self.epochs, epoch.loss, epoch.tokens / epoch.seconds)
 
 
 def failure_of(error: Exception) -> TrainingError:
-    """One line for what ended the workers more often than allowed."""
-    causes = getattr(error, "worker_failures", None) or {}
-    cause = next(iter(causes.values()), error)
-    line = next((line for line in reversed(str(cause).strip().splitlines()) if line.strip()), type(cause).__name__)
-    return TrainingError(f"training: the workers failed ({line.strip()[:300]}); the same command resumes from the last state")
+    """One line for what ended the workers more often than `max_failures` allows."""
+    cause = next(iter(getattr(error, "worker_failures", {}).values()), error)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+    return TrainingError(
+        f"training: the workers failed more often than training.max_failures allows ({lines[-1][:300]}); "
+        "the same command resumes from the last state"
+    )
 
 
-def facts_of(history: dict[str, Any], config: TrainingConfig, reflections: int, truncated: int) -> dict[str, Any]:
-    """The facts of the artefact."""
-    losses, steps = history["losses"], len(history["losses"])
-    per_epoch = steps // config.epochs
-    epochs = [losses[start : start + per_epoch] for start in range(0, steps, per_epoch)]
-    return {
-        "reflections": reflections,
-        "steps": steps,
-        "loss_by_step": [round(loss, 6) for loss in losses],
-        "loss_by_epoch": [round(sum(epoch) / len(epoch), 6) for epoch in epochs],
-        "final_loss": losses[-1],
-        "tokens": history["tokens"],
-        "answer_tokens": history["answer_tokens"],
-        "pad_share": round(1 - history["tokens"] / max(1, history["padded_tokens"]), 4),
-        "truncated": truncated,
-        "tokens_per_second": round(history["tokens"] / max(history["seconds"], 1e-9), 1),
-        "seconds_per_step": round(history["seconds"] / max(1, steps), 3),
-        "workers": history["workers"],
-        "resumed_from": history["resumed_from"],
-    }
+def forget_unusable_snapshot(run: Path) -> None:
+    """Remove Ray Train's list of checkpoints when it cannot be used; the newest complete state is found without it.
 
-
-@contextmanager
-def watching(path: Path, progress: Progress | None) -> Iterator[None]:
-    """Hand what the workers note in `path` to `progress`, about once a second."""
-    if progress is None:
-        yield
-        return
-    stop = threading.Event()
-
-    def look() -> None:
-        while not stop.wait(1.0):
-            try:
-                told = json.loads(path.read_text())
-            except (FileNotFoundError, json.JSONDecodeError):
-                continue
-            progress(told["done"], told["total"], told["note"])
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
+    The list is not written in one step, so a killed driver can leave half of it; another version of Ray refuses it.
+    """
+    path = run / SNAPSHOT
     try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+        snapshot = json.loads(path.read_text())
+        usable = snapshot["ray_version"] == ray.__version__ and all(
+            History.load(run / result["checkpoint_dir_name"]) for result in snapshot["checkpoint_results"]
+        )
+    except FileNotFoundError:
+        return
+    except (json.JSONDecodeError, KeyError, TypeError):
+        usable = False
+    if not usable:
+        path.unlink()
+
+
+def no_progress(done: int, total: int, note: str) -> None:
+    """For callers that show nothing."""

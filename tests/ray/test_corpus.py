@@ -131,4 +131,4 @@ def test_fairy_tales_in_windows(tmp_path: Path) -> None:
     facts = artifact.record.facts
     assert (facts["documents"], facts["words"], facts["groups"], facts["questions"]) == (8, 4744, 8, 168)
     assert facts["chunk_words"]["max"] == 200 and facts["chunks"] == 29
-    assert facts["unused_question_keys"] == ["doc_id", "explicit", "kind", "sections"]
+    assert {"doc_id", "explicit", "kind", "sections"} <= set(facts["unused_question_keys"])

@@ -14,7 +14,7 @@ import pytest
 import ray
 
 from memo_ray.artifacts.store import Attempt, Store
-from memo_ray.config.merging import DareTies, Linear, MergeRecipe, MergingConfig, Slerp, TaskArithmetic, Ties
+from memo_ray.config.merging import DareTies, Linear, MergeRecipe, MergingConfig, Slerp, TaskArithmetic
 from memo_ray.config.models import VllmModel
 from memo_ray.errors import MergeError
 from memo_ray.evaluation.asked import Asked
@@ -33,10 +33,9 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 RECIPES: tuple[MergeRecipe, ...] = (
     Linear(method="linear"),
     Slerp(method="slerp", t=0.5),
-    Ties(method="ties", density=0.3),
     DareTies(method="dare_ties", density=0.5, seed=1),
 )
-IDS = ["linear", "slerp-t0.5", "ties-d0.3", "dare-ties-d0.5-seed1"]
+IDS = ["linear", "slerp-t0.5", "dare-ties-d0.5-seed1"]
 HELD_OUT = {
     corpus: [
         Reflection(f"{corpus}-{n}", f"Who is {corpus}{n}?", f"Person{n}", "rephrase", "held_out") for n in range(4)
@@ -45,7 +44,7 @@ HELD_OUT = {
     for corpus in ("north", "south")
 }
 ALSO = [Asked("q-1", "one_hop", "Who is who?", ["Somebody"])]
-RECALLED = {"linear": 1, "slerp-t0.5": 2, "ties-d0.3": 4, "dare-ties-d0.5-seed1": 2}
+RECALLED = {"linear": 1, "slerp-t0.5": 4, "dare-ties-d0.5-seed1": 2}
 """How many of each corpus's four held-out questions the stand-in answers rightly."""
 
 
@@ -87,13 +86,13 @@ def new_attempt(folder: Path) -> Attempt:
 
 
 def run_until_killed(models: str, folder: str, address: str) -> None:
-    """A driver of its own, which dies without a word when it is to score the third merge."""
+    """A driver of its own, which dies without a word when it is to score the second merge."""
     ray.init(address=address, log_to_driver=False)
     scored: list[str] = []
 
     def die(system: str) -> None:
         scored.append(system)
-        if len(scored) == 3:
+        if len(scored) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
     run(Path(models), new_attempt(Path(folder)), stand_in(die))
@@ -106,17 +105,17 @@ def test_a_killed_sweep_goes_on_where_it_was_and_keeps_the_best(models: Path, tm
     killed = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     merges = tmp_path / "progress" / "merges"
-    assert {path.name for path in merges.iterdir() if path.is_dir()} == {"slerp-t0.5", *IDS[2:]}
+    assert {path.name for path in merges.iterdir() if path.is_dir()} == set(IDS)
     made = {name: (merges / f"{name}.json").stat().st_mtime_ns for name in IDS}
 
     asked: list[str] = []
     attempt = new_attempt(tmp_path)
     run(models, attempt, stand_in(asked.append))
-    assert asked == IDS[2:]  # the two that were scored are not asked again,
+    assert asked == IDS[1:]  # the one that was scored is not asked again,
     assert {name: (merges / f"{name}.json").stat().st_mtime_ns for name in IDS} == made  # and none is merged again
-    assert [path.name for path in (attempt.folder / "merged").iterdir()] == ["ties-d0.3"]
-    assert attempt.facts["best"] == "ties-d0.3"
-    assert attempt.rows == {"sweep": 4, "answers": 4 * 9, "rejects": 0}
+    assert [path.name for path in (attempt.folder / "merged").iterdir()] == ["slerp-t0.5"]
+    assert attempt.facts["best"] == "slerp-t0.5"
+    assert attempt.rows == {"sweep": 3, "answers": 3 * 9, "rejects": 0}
 
 
 def test_a_sweep_makes_an_artefact_with_its_table_and_the_best_merges(
@@ -137,15 +136,13 @@ def test_a_sweep_makes_an_artefact_with_its_table_and_the_best_merges(
 
     table = artifact.rows("sweep", SweepRow)
     assert [row.recipe_id for row in table] == IDS
-    assert [row.recall for row in table] == [0.25, 0.5, 1.0, 0.5]
+    assert [row.recall for row in table] == [0.25, 1.0, 0.5]
     assert json.loads(table[0].recall_by_corpus) == {"north": 0.25, "south": 0.25}
-    assert [json.loads(row.parameters) for row in table] == [
-        {}, {"t": 0.5}, {"density": 0.3}, {"density": 0.5, "seed": 1},
-    ]  # fmt: skip
+    assert [json.loads(row.parameters) for row in table] == [{}, {"t": 0.5}, {"density": 0.5, "seed": 1}]
     assert all(row.merge_seconds > 0 and row.score_seconds > 0 for row in table)
-    assert [row.recipe_id for row in table if row.kept] == ["slerp-t0.5", "ties-d0.3"]
+    assert [row.recipe_id for row in table if row.kept] == IDS[1:]
     facts = artifact.record.facts
-    assert (facts["best"], facts["kept"], facts["recall"]) == ("ties-d0.3", ["ties-d0.3", "slerp-t0.5"], 1.0)
+    assert (facts["best"], facts["kept"], facts["recall"]) == ("slerp-t0.5", IDS[1:], 1.0)
     assert (facts["chosen_on"], facts["without_held_out"]) == ({"north": 4, "south": 4}, [])
     for name in facts["kept"]:
         assert read(artifact.path(f"merged/{name}"))
@@ -155,11 +152,11 @@ def test_a_sweep_makes_an_artefact_with_its_table_and_the_best_merges(
     }
     assert not any("trained" in row.question_id for row in answers)
     assert artifact.rows("rejects", Reject) == []
-    assert artifact.record.cost["input_tokens"] == 4 * 9 * 10
+    assert artifact.record.cost["input_tokens"] == 3 * 9 * 10
 
     merged = [what.removeprefix("merged ") for _, _, what in said if what.startswith("merged ")]
     assert sorted(merged) == sorted(IDS)
-    assert [done for done, _, _ in said] == list(range(1, 9))
+    assert [done for done, _, _ in said] == list(range(1, 7))
     assert [what for _, _, what in said if what.startswith("scored ")] == [f"scored {name}" for name in IDS]
     assert "scored linear" in [what for _, _, what in said[:4]]  # before the second batch was merged
 

@@ -6,6 +6,7 @@ The endpoint stands for a remote provider, so that every part of the application
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -212,7 +213,8 @@ def test_what_takes_too_long_or_is_given_up_is_cancelled_at_the_model(http: http
         wait_until(lambda n=n: slow.abandoned["remembers"] == n)
     asked = slow.asked["decides"]
     with http.stream("POST", "/v1/answers", json={"question": QUESTION, "stream": True}) as response:
-        assert next(response.iter_lines()) == "event: stage"
+        lines = response.iter_lines()  # kept, since its end would end the response
+        assert next(lines) == "event: stage"
         wait_until(lambda: slow.asked["decides"] > asked)
     wait_until(lambda: slow.abandoned["decides"] == 2)
 
@@ -262,3 +264,22 @@ def test_what_cannot_start_says_so_before_anything_runs(served: ServedRun, endpo
         ConfigError, match=r"^serving\.api_key_env: the environment variable MEMO_NO_SUCH_KEY is not set"
     ):
         deploy(settings(endpoint, api_key_env="MEMO_NO_SUCH_KEY"), None, None)
+
+
+def test_stopping_lets_a_question_in_hand_finish_and_refuses_new_ones(
+    http: httpx.Client, served: ServedRun, endpoint: Endpoint
+) -> None:
+    endpoint.delay_s = 0.3
+    with ThreadPoolExecutor(1) as pool:
+        in_hand = pool.submit(http.post, "/v1/answers", json={"question": QUESTION})
+        asked = endpoint.asked["decides"]
+        wait_until(lambda: endpoint.asked["decides"] > asked)
+        closing = threading.Thread(target=served.close)
+        closing.start()
+        wait_until(lambda: http.get("/v1/models").status_code == 503)
+        assert http.get("/v1/models").json()["error"]["code"] == "stopping"
+        assert in_hand.result().json()["answer"] == ANSWER
+        closing.join(20)
+    endpoint.delay_s = 0
+    assert not serve.status().applications
+    assert list_named_actors(all_namespaces=True) == []

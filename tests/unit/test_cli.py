@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def memo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "memo_ray.cli", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 def write(folder: Path, **changes: Any) -> None:
@@ -41,7 +43,9 @@ def only_line(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_an_unknown_key_names_the_nearest_one(folder: Path) -> None:
     write(folder, trainig={"epochs": 2})
-    assert only_line(memo(folder, "run", "run.yaml")) == "memo run: run.yaml: trainig: unknown key; did you mean training?"
+    assert (
+        only_line(memo(folder, "run", "run.yaml")) == "memo run: run.yaml: trainig: unknown key; did you mean training?"
+    )
 
 
 def test_a_wrong_type_names_the_key_and_the_value(folder: Path) -> None:

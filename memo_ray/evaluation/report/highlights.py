@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,10 @@ KIND_PHRASES = {
     "four_hop": "of questions of four and more hops",
     "questions": "of the questions",
 }
+
+
+LOSS_POINTS = 120
+"""At most so many points of a loss curve."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def cards(summary: Mapping[str, Any]) -> list[Card]:
         held_out = f"{reflections.get('rephrase', 0):,} of them held out"
         found.append(Card("reflections", f"{sum(reflections.values()):,}", held_out))
     if "final_loss" in training:
-        epochs = len(loss_points(training))
+        epochs = len(training.get("loss_by_epoch", ()))
         found.append(Card("final loss", f"{training['final_loss']:.3f}", f"after {epochs} epochs" if epochs else ""))
     return found
 
@@ -102,15 +107,16 @@ def charts(summary: Mapping[str, Any]) -> list[Chart]:
     losses = {name or "memory": loss_points(facts) for name, facts in summary["training"].get("memories", {}).items()}
     losses = {name: points for name, points in losses.items() if len(points) > 1}
     if losses:
-        found.append(_chart("loss", "Training loss over answer tokens, mean of each epoch", losses, "epoch", "loss"))
+        found.append(_chart("loss", "Training loss over answer tokens, by optimiser step", losses, "step", "loss"))
     return found
 
 
 def loss_points(facts: Mapping[str, Any]) -> list[tuple[float, float]]:
-    """(epoch, mean loss) from a training's facts, which hold a list or a mapping by epoch."""
-    losses = facts.get("loss_by_epoch") or []
-    items = losses.items() if isinstance(losses, Mapping) else enumerate(losses, 1)
-    return [(float(str(epoch).removeprefix("epoch-")), float(loss)) for epoch, loss in items]
+    """(step, loss) from a training's facts; of many steps, means of consecutive ones."""
+    losses = facts.get("loss_by_step", [])
+    width = max(1, math.ceil(len(losses) / LOSS_POINTS))
+    spans = [losses[start : start + width] for start in range(0, len(losses), width)]
+    return [(float(place * width + len(span)), sum(span) / len(span)) for place, span in enumerate(spans)]
 
 
 def _chart(

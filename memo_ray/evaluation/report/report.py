@@ -155,9 +155,9 @@ def _disturbs(character: str) -> bool:
 def _figure(value: Any) -> str:
     """A value of a table whose columns are not known beforehand."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_figure(part)}" for key, part in value.items()) or "–"
+        return ", ".join(f"{key} {part:g}" for key, part in value.items()) or "–"
     if isinstance(value, float):
-        return f"{value:,.0f}" if value == int(value) and abs(value) >= 10 else f"{value:.3f}".rstrip("0").rstrip(".")
+        return f"{value:,.0f}" if value == int(value) and abs(value) >= 10 else f"{value:.2f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return {None: "–", True: "yes", False: "no"}.get(value, str(value))

@@ -110,11 +110,10 @@ def test_ids_are_unique_even_when_a_stem_looks_like_a_name(tmp_path: Path) -> No
     assert len(set(ids(tmp_path))) == 3
 
 
-def test_our_own_artefacts_are_not_documents(tmp_path: Path) -> None:
-    finished, unfinished = "runs/demo/artifacts/corpus/0f", "runs/demo/artifacts/training/1f"
-    write(tmp_path, "a.md", f"{finished}/artifact.json", f"{finished}/attempts/1/b.md")
-    write(tmp_path, f"{unfinished}/lock", f"{unfinished}/attempts/1/README.md")
-    assert ids(tmp_path) == ["a"]
+def test_runs_and_artefacts_are_not_documents(tmp_path: Path) -> None:
+    write(tmp_path, "a.md", "run.yaml", "runs/demo/run.yaml", "runs/demo/report.md", "runs/demo/artifacts/x/b.md")
+    write(tmp_path, "store/training/1f/lock", "store/training/1f/attempts/1/README.md")
+    assert ids(tmp_path) == ids(tmp_path / "**" / "*.md") == ["a"]
 
 
 def test_the_questions_file_is_not_a_document(tmp_path: Path) -> None:

@@ -36,6 +36,12 @@ def test_files_are_counted_and_measured(tmp_path: Path) -> None:
     assert seen.columns == Columns()
 
 
+def test_when_nothing_can_be_read_the_first_reason_is_given(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(CorpusError, match=r"none of the documents .* for example .*/a\.txt: is not UTF-8 text"):
+        survey(tmp_path)
+
+
 def test_rows_are_counted_in_full_and_measured_by_sample(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", *({"id": n, "title": f"T{n}", "body": "word " * 10} for n in range(500)))
     seen = survey(tmp_path / "a.jsonl")

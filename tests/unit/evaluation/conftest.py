@@ -123,7 +123,10 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
             {"by_step": by_step}, seconds=10.25, engine_starts=2, input_tokens=900, output_tokens=80,
         ),
         make(
-            "training", "isles", {}, {"final_loss": 0.25, "loss_by_epoch": [2.0, 1.0, 0.25], "tokens_per_second": 50.0},
+            "training", "isles", {}, {
+                "final_loss": 0.25, "loss_by_epoch": [2.0, 1.0, 0.25], "loss_by_step": [2.5, 1.5, 1.0, 0.25],
+                "tokens_per_second": 50.0,
+            },
             files=("epoch-1/config.json", "epoch-2/config.json", "epoch-3/config.json"), seconds=30.0,
         ),
     ]  # fmt: skip

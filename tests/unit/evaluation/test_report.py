@@ -7,9 +7,6 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from memo_ray.evaluation.report.highlights import charts, headline, loss_points
 from memo_ray.evaluation.report.report import render_report, write_answers, write_report
@@ -139,30 +136,26 @@ def test_sweep_is_shown_best_first(small_run: SmallRun, make: Make) -> None:
     small_run.artefacts.append(made)
     text = Page(render(small_run)).text
     assert "Best: ties-0.3 ." in text
-    assert re.search(r"ties-0.3 best ties density 0.3 0.75 isles 1, other 0.5 0.8 14 1.5 yes", text)
+    assert re.search(r"ties-0.3 best ties density 0.3 0.75 isles 1, other 0.5 0.80 14 1.50 yes", text)
     assert text.index("ties-0.3 best") < text.index("linear linear – 0.25")
 
 
-@pytest.mark.parametrize(
-    ("facts", "points"),
-    [
-        ({"loss_by_epoch": [2.0, 1.0]}, [(1, 2.0), (2, 1.0)]),
-        ({"loss_by_epoch": {"epoch-1": 2.0, "epoch-2": 1.0}}, [(1, 2.0), (2, 1.0)]),
-        ({}, []),
-    ],
-)
-def test_loss_points(facts: dict[str, Any], points: list[tuple[float, float]]) -> None:
-    assert loss_points(facts) == points
+def test_loss_points_are_steps_or_means_of_many() -> None:
+    assert loss_points({"loss_by_step": [2.0, 1.0]}) == [(1, 2.0), (2, 1.0)]
+    assert loss_points({}) == []
+    many = loss_points({"loss_by_step": [float(step) for step in range(1, 302)]})
+    assert many[:2] == [(3, 2.0), (6, 5.0)]
+    assert many[-1] == (301, 301.0)
 
 
 def test_charts_need_two_points(small_run: SmallRun) -> None:
     summary = small_run.summary()
     assert [chart.caption for chart in charts(summary)] == [
         "Recall by epoch of training: memory",
-        "Training loss over answer tokens, mean of each epoch",
+        "Training loss over answer tokens, by optimiser step",
     ]
     summary["epochs"] = {"memory": {"trained": {"3": 1.0}}}
-    summary["training"] = {"memories": {"isles": {"loss_by_epoch": [1.0]}}}
+    summary["training"] = {"memories": {"isles": {"loss_by_step": [1.0]}}}
     assert charts(summary) == []
 
 

@@ -64,8 +64,8 @@ def ties(taus: Sequence[np.ndarray], density: float) -> np.ndarray:
     return agreeing_mean([trim(tau, density) for tau in taus])
 
 
-def dare(taus: Sequence[np.ndarray], density: float, masks: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [tau * mask / density for tau, mask in zip(taus, masks, strict=True)]
+def dare(taus: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [tau * mask for tau, mask in zip(taus, masks, strict=True)]
 
 
 def masks_of(shapes: dict[str, tuple[int, ...]], count: int, density: float, seed: int) -> dict[str, list[np.ndarray]]:
@@ -85,7 +85,7 @@ def expected(recipe: MergeRecipe, base: Weights, memories: Sequence[Weights]) ->
         shapes = {name: tensor.shape for name, tensor in base.items()}
         masks = masks_of(shapes, len(memories), recipe.density, recipe.seed)
         mix = linear if isinstance(recipe, DareLinear) else agreeing_mean
-        merged = {name: mix(dare(tau, recipe.density, masks[name])) for name, tau in taus.items()}
+        merged = {name: mix(dare(tau, masks[name])) / recipe.density for name, tau in taus.items()}
     elif isinstance(recipe, Ties):
         merged = {name: ties(tau, recipe.density) for name, tau in taus.items()}
     elif isinstance(recipe, Slerp):
@@ -95,6 +95,25 @@ def expected(recipe: MergeRecipe, base: Weights, memories: Sequence[Weights]) ->
     else:
         merged = {name: linear(tau) for name, tau in taus.items()}
     return {name: base[name] + tau for name, tau in merged.items()}
+
+
+def undefined(recipe: MergeRecipe, taus: Sequence[np.ndarray]) -> np.ndarray:
+    """Where the equation leaves a choice: of several entries exactly at the threshold of trimming, some are kept."""
+    free = np.zeros(taus[0].shape, bool)
+    if isinstance(recipe, Ties) and recipe.density < 1:
+        for tau in taus:
+            smallest_kept = np.sort(np.abs(tau), axis=None)[-int(recipe.density * tau.size)]
+            free |= np.abs(tau) == smallest_kept
+    return free
+
+
+def distance(recipe: MergeRecipe, got: Weights, base: Weights, memories: Sequence[Weights]) -> float:
+    """How far a merge is from the equation at most, in units of the last place."""
+    wanted = expected(recipe, base, memories)
+    assert got.keys() == wanted.keys()
+    free = {name: undefined(recipe, [memory[name] - base[name] for memory in memories]) for name in got}
+    assert np.mean(np.concatenate([mask.ravel() for mask in free.values()])) < 0.05
+    return max(ulps(got[name][~free[name]], wanted[name][~free[name]]) for name in got if not free[name].all())
 
 
 def ulps(got: np.ndarray, wanted: np.ndarray) -> float:
@@ -130,9 +149,7 @@ def test_a_merge_is_the_papers_equation_to_one_unit_in_the_last_place(
         pytest.skip("SLERP is defined for two")
     chosen = dict(list(memories.items())[:count])
     merge(MergeJob(recipe=recipe, base=base, memories=chosen), tmp_path / "out")
-    got, wanted = read(tmp_path / "out"), expected(recipe, read(base), [read(path) for path in chosen.values()])
-    assert got.keys() == wanted.keys()
-    assert {name: ulps(got[name], wanted[name]) for name in got if ulps(got[name], wanted[name]) > 1} == {}
+    assert distance(recipe, read(tmp_path / "out"), read(base), [read(path) for path in chosen.values()]) <= 1
 
 
 @pytest.mark.parametrize(("t", "which"), [(0.0, "a"), (1.0, "b")])
@@ -196,10 +213,8 @@ def test_a_tied_head_that_a_memory_stores_a_second_time_does_not_become_independ
     assert "lm_head.weight" in read(memories["a"])
     recipe = Ties(method="ties", density=0.5)
     merge(MergeJob(recipe=recipe, base=base, memories=memories), tmp_path / "out")
-    got = read(tmp_path / "out")
-    assert "lm_head.weight" not in got
-    wanted = expected(recipe, read(base), [read(path) for path in memories.values()])
-    assert max(ulps(got[name], wanted[name]) for name in got) <= 1
+    assert "lm_head.weight" not in read(tmp_path / "out")
+    assert distance(recipe, read(tmp_path / "out"), read(base), [read(path) for path in memories.values()]) <= 1
 
 
 def test_folders_may_have_any_name_and_weights_may_be_sharded(tiny_model: Path, tmp_path: Path) -> None:
@@ -214,9 +229,8 @@ def test_folders_may_have_any_name_and_weights_may_be_sharded(tiny_model: Path, 
     shutil.copy(memory / "chat_template.jinja", memories["b"])
     assert len(list(memories["b"].glob("*.safetensors"))) > 1
     merge(MergeJob(recipe=Linear(method="linear"), base=base, memories=memories), tmp_path / "out")
-    wanted = expected(Linear(method="linear"), read(base), [read(tmp_path / "a"), read(memory)])
-    got = read(tmp_path / "out")
-    assert max(ulps(got[name], wanted[name]) for name in wanted) <= 1
+    read_back = read(tmp_path / "out")
+    assert distance(Linear(method="linear"), read_back, read(base), [read(tmp_path / "a"), read(memory)]) <= 1
 
 
 def test_a_base_in_another_format_is_what_training_made_of_it(tiny_model: Path, tmp_path: Path) -> None:

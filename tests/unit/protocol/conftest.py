@@ -109,6 +109,19 @@ class Script:
     def final(self, answer: str = "1790", *evidence: int, why: str = "It follows.") -> dict[str, Any]:
         return {"justification": why, "evidence": list(evidence), "answer": answer}
 
+    def grounded(self, *ending: Said) -> list[Said]:
+        """Replies that lead past Stages 1 and 2 without a candidate, and then `ending`."""
+        questions = "Who founded Port Amber?", "In which year was Ilse Verran born?"
+        return [self.ground(*questions), self.identify(decision="exhaust"), *ending]
+
+    def state_of(self, ask: Ask) -> str:
+        """The replaced state at the end of a prompt."""
+        return ask.messages[1]["content"].partition("<state>\n")[2].removesuffix("\n</state>")
+
+    def evidence_in(self, ask: Ask) -> str:
+        """The log of evidence in a prompt."""
+        return ask.messages[1]["content"].partition("<evidence>\n")[2].partition("\n</evidence>")[0]
+
     def play(
         self,
         executive: Sequence[Said] | Callable[[Ask], Said],

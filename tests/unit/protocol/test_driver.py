@@ -108,8 +108,13 @@ def test_the_deadline_cancels_what_is_under_way(script, executive):
     memory = ScriptedModel(
         lambda request: "1790", seconds=lambda request: 0.0 if request.request_id.endswith("m001") else 60
     )
-    outcome = run(script.question, executive, memory, script.config(deadline_s=0.3))
-    assert memory.cancelled == 2
+
+    async def ask():
+        outcome = await run_protocol(script.question, executive, memory, script.config(deadline_s=0.3))
+        assert (memory.cancelled, memory.in_flight) == (2, 0), "it did not wait until the model had let go"
+        return outcome
+
+    outcome = asyncio.run(asyncio.wait_for(ask(), 20))
     assert (outcome.answer, outcome.done.stop_reason) == ("1790", "deadline")
     assert outcome.seconds < 5
     assert replay(outcome.transcript) == outcome.done

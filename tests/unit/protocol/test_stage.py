@@ -86,4 +86,15 @@ def test_the_synthesis_shows_trust_and_leaves_out_what_the_memory_did_not_know(p
     content = played.to("executive", "synthesis")[0].messages[1]["content"]
     assert f"[9] (trust: high) Q: {QUESTIONS[7]} A: Ilse Verran was born in 1790." in content
     assert "Who else made ropes?" not in content
-    assert "Entity: Ilse Verran (confirmed)\nIts role in the question: subject" in content
+    assert "Entity: Ilse Verran\nStatus of the entity: confirmed\nIts role in the question: subject" in content
+
+
+def test_what_is_copied_from_the_form_of_a_reply_changes_nothing(script):
+    form = script.identify(
+        ("...", "..."), candidates=[("...", 1)], facts=["..."], findings=[(1, "adds", "...")], clues={"...": [1]}
+    )
+    played = script.play(
+        [script.ground(QUESTIONS[0]), form, form, script.final("x")], HARBOUR, script.config(identification=2)
+    )
+    assert (played.state.facts, played.state.candidates, played.state.tallies) == ((), (), ())
+    assert played.questions("identification") == []

@@ -12,7 +12,7 @@ import pytest
 from memo_ray.errors import GenerationError
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.serving.backend import Busy
-from memo_ray.serving.gateway import GatewaySettings, create_app, digest_of
+from memo_ray.serving.gateway import GatewaySettings, create_app, digest_of, new_door
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +79,7 @@ def client_of(echo: Echo, key: str = "", timeout_s: float = 5) -> httpx.AsyncCli
         max_request_bytes=2048,
         timeout_s=timeout_s,
     )
-    transport = httpx.ASGITransport(create_app(echo, settings), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(create_app(echo, settings, new_door()), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://gateway")
 
 

@@ -1,0 +1,253 @@
+"""The recipe: one coroutine a chunk (Steps 1 to 4 and the held-out questions), one a candidate (Step 5).
+
+Rows go in, a `UnitResult` comes out: the pairs that passed, everything that was lost and why, counts and tokens.
+The recipe knows a ChatModel and the steps, but neither engine nor cluster. A step is a coroutine in `STAGES`;
+an ablation leaves it out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from memo_ray.config.synthesis import SynthesisConfig
+from memo_ray.models.chat import ChatModel
+from memo_ray.synthesis import (
+    checks,
+    connections,
+    consolidation,
+    entities,
+    extraction,
+    rephrasing,
+    selection,
+    verification,
+)  # fmt: skip
+from memo_ray.synthesis.asking import Asker, Prompt
+from memo_ray.synthesis.candidates import Candidate
+from memo_ray.synthesis.pairs import Lost, Pair, Source, lost
+from memo_ray.synthesis.settings import StepSettings
+
+REPHRASINGS_PER_KEPT = 2
+"""Parents tried for each held-out question that is wanted, since some rephrasings fail their checks."""
+
+
+@dataclass
+class Unit:
+    """What one coroutine works on: a chunk, or every chunk of a document (`entity_scope: document`).
+
+    `held_out`: how many questions it may hold out; `expected`: how many of its pairs are likely to be kept in the
+    end (None: all), since only a question whose pair is kept is of use.
+    """
+
+    unit_id: str
+    sources: list[Source]
+    held_out: int = 0
+    expected: int | None = None
+
+
+@dataclass
+class Work:
+    """The pairs of a unit as they grow from step to step."""
+
+    unit: Unit
+    asker: Asker
+    settings: StepSettings
+    identifiers: tuple[str, ...]
+    pairs: list[Pair] = field(default_factory=list)
+    held_out: list[Pair] = field(default_factory=list)
+
+    def of_chunk(self, source: Source) -> list[Pair]:
+        """The pairs of one chunk."""
+        return [pair for pair in self.pairs if source.chunk.chunk_id in pair.chunk_ids]
+
+    async def keep(self, made: Iterable[Pair | Lost], parents: Iterable[Pair] = ()) -> list[Pair]:
+        """Those of `made` that pass every check, duplicates and the round trip included; the rest is noted."""
+        made = list(made)
+        for item in made:
+            self.asker.count(item.step).made += 1
+        self.asker.lose(item for item in made if isinstance(item, Lost))
+        good, bad = checks.sift(
+            (item for item in made if isinstance(item, Pair)), self.settings, self.identifiers, parents
+        )  # fmt: skip
+        self.asker.lose(bad)
+        good, bad = checks.distinct(good, [*self.pairs, *self.held_out])
+        self.asker.lose(bad)
+        return await self.asked_back(good) if self.settings.config.grounding.round_trip else good
+
+    async def asked_back(self, pairs: list[Pair]) -> list[Pair]:
+        """The pairs that survive the round trip; joined answers, whose halves have each passed, are not asked."""
+        trips = checks.round_trip_prompts((pair for pair in pairs if single(pair)), self.settings)
+        asked = [(pair, prompt) for pair, prompt in trips if prompt is not None]
+        told = await self.asker.ask((prompt for _, prompt in asked), check=True)
+        answers = {prompt.prompt_id: value["answer"] for prompt, value in told}
+        refused = {
+            pair.reflection_id: checks.disagreement(pair, answers.get(prompt.prompt_id, "")) for pair, prompt in asked
+        }
+        self.asker.lose(loss for loss in refused.values() if loss is not None)
+        return [pair for pair in pairs if refused.get(pair.reflection_id) is None]
+
+
+def single(pair: Pair) -> bool:
+    """Whether a pair has one answer, which the generator can give back in a few words."""
+    return pair.step in ("direct", "entities")
+
+
+@dataclass
+class UnitResult:
+    """What came of a unit or candidate."""
+
+    pairs: list[Pair]
+    losses: list[Lost]
+    counts: dict[str, Any]
+    cost: dict[str, int]
+
+
+def result_of(work: Work) -> UnitResult:
+    """The outcome of finished work, counts as plain JSON."""
+    counts = {step: count.to_json() for step, count in work.asker.counts.items()}
+    return UnitResult([*work.pairs, *work.held_out], work.asker.losses, counts, dict(work.asker.cost))
+
+
+async def extract(work: Work, step: str) -> None:
+    """Steps 1a and 1b for every chunk of the unit."""
+    for source in work.unit.sources:
+        answered = await work.asker.ask(extraction.prompts(step, source.chunk, work.settings))
+        work.pairs += await work.keep(read(answered, extraction.pairs))
+
+
+async def direct(work: Work) -> None:
+    """Step 1a."""
+    await extract(work, "direct")
+
+
+async def indirect(work: Work) -> None:
+    """Step 1b."""
+    await extract(work, "indirect")
+
+
+async def consolidate(work: Work) -> None:
+    """Step 2: adds merged pairs to the raw ones."""
+    for source in work.unit.sources:
+        raw = work.of_chunk(source)
+        answered = await work.asker.ask(consolidation.prompts(raw, source.chunk, work.settings))
+        work.pairs += await work.keep(read(answered, consolidation.pairs), raw)
+
+
+def read(answered: list[tuple[Prompt, Any]], reader: Callable[[Prompt, Any], list[Pair]]) -> list[Pair | Lost]:
+    """Every pair that the replies hold; those that do not do what their prompt asked are lost."""
+    return [checks.as_asked(pair, prompt) or pair for prompt, value in answered for pair in reader(prompt, value)]
+
+
+async def verify(work: Work) -> None:
+    """Step 3: replaces the pairs by those that are self-contained, rewritten where needed."""
+    kept: list[Pair] = []
+    for source in work.unit.sources:
+        checked = await asyncio.gather(*(_verified(work, source, batch) for batch in [work.of_chunk(source)]))
+        kept += [pair for batch in checked for pair in batch]
+    work.pairs = kept
+
+
+async def _verified(work: Work, source: Source, pairs: list[Pair]) -> list[Pair]:
+    good: list[Pair] = []
+    for attempt in range(work.settings.config.max_rewrites + 1):
+        kinds = await _judged(work, source, pairs)
+        good += [pair for pair in pairs if not kinds.get(pair.reflection_id)]
+        bad = [pair for pair in pairs if kinds.get(pair.reflection_id)]
+        if not bad:
+            return good
+        if attempt == work.settings.config.max_rewrites:
+            work.asker.lose(lost(pair, "not_self_contained", ", ".join(kinds[pair.reflection_id])) for pair in bad)
+            return good
+        rewriting = [
+            verification.rewriting_prompt(pair, kinds[pair.reflection_id], source.chunk, work.settings, attempt)
+            for pair in bad
+        ]
+        answered = await work.asker.ask(rewriting)
+        new = [verification.rewritten(prompt, value) for prompt, value in answered]
+        pairs, refused = checks.sift(new, work.settings, work.identifiers)
+        pairs, twins = checks.distinct(pairs, good)
+        silent = {prompt.items[0].reflection_id for prompt, _ in answered}
+        work.asker.lose([*refused, *twins])
+        work.asker.lose(
+            lost(p, "not_self_contained", "could not be rewritten") for p in bad if p.reflection_id not in silent
+        )
+    return good
+
+
+async def _judged(work: Work, source: Source, pairs: list[Pair]) -> dict[str, list[str]]:
+    if "verification" not in work.settings.prompts:
+        return verification.ruled(pairs)
+    answered = await work.asker.ask(verification.judging_prompts(pairs, source.chunk, work.settings), check=True)
+    return {key: kinds for prompt, value in answered for key, kinds in verification.verdicts(prompt, value).items()}
+
+
+async def surface(work: Work) -> None:
+    """Step 4: adds pairs that describe each entity and answer with its name."""
+    naming = entities.naming_prompts(work.pairs, work.settings)
+    facts = entities.named(await work.asker.ask(naming, check=True)) if naming else entities.found(work.pairs)
+    answered = await work.asker.ask(entities.prompts(facts, work.settings))
+    work.pairs += await work.keep(read(answered, entities.pairs), list(work.pairs))
+
+
+async def hold_out(work: Work) -> None:
+    """Rephrases the questions of a share of the pairs that are kept first; at most the unit's own number."""
+    wanted = min(work.unit.held_out, round(len(work.pairs) * work.settings.config.held_out.share))
+    likely = selection.chosen(work.pairs, work.unit.expected)
+    parents = selection.spread(likely, wanted * REPHRASINGS_PER_KEPT)
+    answered = await work.asker.ask(p for parent in parents for p in rephrasing.prompts(parent, work.settings))
+    taken: set[str] = set()
+    made: list[Pair | Lost] = []
+    for prompt, value in answered:
+        parent = prompt.items[0]
+        for child in rephrasing.pairs(prompt, value):
+            detail = rephrasing.not_rephrased(child, parent)
+            surplus = len(taken) >= wanted or parent.reflection_id in taken
+            if detail:
+                made.append(lost(child, "not_rephrased", detail))
+            elif surplus:
+                made.append(lost(child, "over_cap", "enough questions of this chunk are held out"))
+            else:
+                taken.add(parent.reflection_id)
+                made.append(child)
+    work.held_out += await work.keep(made, parents)
+
+
+Step = Callable[[Work], Awaitable[None]]
+STAGES: tuple[dict[str, Step], ...] = (
+    {"direct": direct, "indirect": indirect},
+    {"consolidation": consolidate},
+    {"verification": verify},
+    {"entities": surface},
+    {"rephrase": hold_out},
+)
+"""Steps 1 to 4 and the held-out questions, in order; the steps of one stage run at once."""
+
+
+async def synthesise_unit(unit: Unit, model: ChatModel, settings: StepSettings) -> UnitResult:
+    """Steps 1 to 4 for one unit. Raises EngineDied when the engine is gone."""
+    identifiers = tuple(dict.fromkeys(name for source in unit.sources for name in source.identifiers))
+    work = Work(unit, Asker(model), settings, identifiers)
+    for stage in STAGES:
+        await asyncio.gather(*(step(work) for name, step in stage.items() if name not in settings.config.without))
+    return result_of(work)
+
+
+async def connect(
+    candidate: Candidate, identifiers: tuple[str, ...], model: ChatModel, settings: StepSettings
+) -> UnitResult:
+    """Step 5 for one candidate. Raises EngineDied when the engine is gone."""
+    work = Work(Unit(candidate.candidate_id, []), Asker(model), settings, identifiers)
+    answered = await work.asker.ask(connections.prompts(candidate, settings))
+    parents = (candidate.anchor, *candidate.others)
+    work.pairs += await work.keep(read(answered, connections.pairs), parents)
+    return result_of(work)
+
+
+def semantics(config: SynthesisConfig) -> dict[str, Any]:
+    """What changes the result, as JSON: the settings and the prompts' digests, but neither worker counts nor paths."""
+    settings = StepSettings.load(config)
+    data = config.model_dump(mode="json", exclude={"chunks_in_flight", "engine_restarts", "generator"})
+    generator = config.generator.model_dump(mode="json", include={"engine", "model", "dtype", "max_model_len"})
+    return {**data, "generator": generator, "prompt_digests": settings.prompts.digests}

@@ -1,0 +1,98 @@
+"""Units, candidates and their results as flat rows of text, which is how they travel through Ray Data and Parquet.
+
+A row is `{row_id, payload}`; a result `{row_id, result, error}`. Plain JSON, so that files of an older run can be
+read without unpickling.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import PurePath
+
+from memo_ray.config.synthesis import SynthesisConfig
+from memo_ray.rows import Chunk, Document, content_id
+from memo_ray.synthesis.candidates import Candidate
+from memo_ray.synthesis.pairs import Lost, Source, pair_from
+from memo_ray.synthesis.recipe import Unit, UnitResult
+
+
+def unit_rows(chunks: list[Chunk], documents: list[Document], config: SynthesisConfig) -> list[dict[str, str]]:
+    """One row a chunk, or a document with `entity_scope: document`, in corpus order."""
+    names = identifiers_of(documents)
+    grouped: dict[str, list[Chunk]] = {}
+    for chunk in chunks:
+        key = chunk.document_id if config.entity_scope == "document" else chunk.chunk_id
+        grouped.setdefault(key, []).append(chunk)
+    share = -(-config.held_out.max_questions // max(1, len(grouped)))
+    expected = None if config.max_reflections is None else max(1, config.max_reflections // max(1, len(grouped)))
+    return [
+        {
+            "row_id": content_id("unit", key),
+            "payload": json.dumps(
+                {
+                    "chunks": [asdict(chunk) for chunk in members],
+                    "identifiers": list(names.get(members[0].document_id, ())),
+                    "held_out": share,
+                    "expected": expected,
+                }
+            ),
+        }
+        for key, members in grouped.items()
+    ]
+
+
+def identifiers_of(documents: list[Document]) -> dict[str, tuple[str, ...]]:
+    """The identifiers of every document, by its id."""
+    return {document.document_id: identifiers(document) for document in documents}
+
+
+def identifiers(document: Document) -> tuple[str, ...]:
+    """What must not get into a pair: the document's id, its source and the source's file name and stem."""
+    path = PurePath(document.source)
+    return tuple(dict.fromkeys(name for name in (document.document_id, document.source, path.name, path.stem) if name))
+
+
+def read_unit(row_id: str, payload: str) -> Unit:
+    """The unit of a row of `unit_rows`."""
+    data = json.loads(payload)
+    sources = [Source(Chunk(**chunk), tuple(data["identifiers"])) for chunk in data["chunks"]]
+    return Unit(row_id, sources, data["held_out"], data["expected"])
+
+
+def candidate_row(candidate: Candidate, names: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """One row of the second pass. `names`: the identifiers of every document."""
+    pairs = (candidate.anchor, *candidate.others)
+    documents = dict.fromkeys(document for pair in pairs for document in pair.document_ids)
+    payload = {
+        "group_id": candidate.group_id,
+        "pairs": [pair.to_json() for pair in pairs],
+        "identifiers": [name for document in documents for name in names.get(document, ())],
+    }
+    return {"row_id": candidate.candidate_id, "payload": json.dumps(payload)}
+
+
+def read_candidate(payload: str) -> tuple[Candidate, tuple[str, ...]]:
+    """The candidate of a row of `candidate_row`, and the identifiers of its documents."""
+    data = json.loads(payload)
+    anchor, *others = (pair_from(pair) for pair in data["pairs"])
+    return Candidate(data["group_id"], anchor, tuple(others)), tuple(data["identifiers"])
+
+
+def write_result(result: UnitResult) -> str:
+    """A result as JSON text."""
+    return json.dumps(
+        {
+            "pairs": [pair.to_json() for pair in result.pairs],
+            "losses": [asdict(loss) for loss in result.losses],
+            "counts": result.counts,
+            "cost": result.cost,
+        }
+    )
+
+
+def read_result(text: str) -> UnitResult:
+    """The inverse of `write_result`."""
+    data = json.loads(text)
+    pairs = [pair_from(pair) for pair in data["pairs"]]
+    return UnitResult(pairs, [Lost(**loss) for loss in data["losses"]], data["counts"], data["cost"])

@@ -1,0 +1,84 @@
+"""Micro-batches as tensors: the model's inputs, the places whose next token is learnt, and those tokens.
+
+Positions restart with every example. From that (or from the sequence lengths, for variable-length attention)
+transformers builds the block-diagonal mask, so no example sees another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from memo_ray.training.examples import Examples
+from memo_ray.training.packing import MicroBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`inputs`: what the model's forward takes. `kept`: places, counted over all rows, that predict an answer token.
+
+    `targets`: the tokens they predict. `tokens`: tokens of examples; `padded`: tokens with padding.
+    """
+
+    inputs: dict[str, Any]
+    kept: torch.Tensor
+    targets: torch.Tensor
+    tokens: int
+    padded: int
+
+
+def make_batch(rows: MicroBatch, examples: Examples, pad: int, *, flat: bool, device: torch.device) -> Batch:
+    """Lay out `rows` of examples. `flat`: behind one another in a single row without padding.
+
+    A micro-batch without rows becomes one padding token without a loss, so that its worker can keep step.
+    """
+    if flat:
+        rows = [[index for row in rows for index in row]] if rows else []
+    lengths = examples.lengths
+    packed = any(len(row) > 1 for row in rows)
+    width = max((int(sum(lengths[index] for index in row)) for row in rows), default=1)
+    ids = np.full((max(1, len(rows)), width), pad, dtype=np.int64)
+    positions = np.zeros_like(ids)
+    kept: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    for place, row in enumerate(rows):
+        offset = 0
+        for index in row:
+            tokens, prompt = examples.example(index), int(examples.prompts[index])
+            end = offset + len(tokens)
+            ids[place, offset:end] = tokens
+            positions[place, offset:end] = np.arange(len(tokens))
+            kept.append(place * width + np.arange(offset + prompt - 1, end - 1))
+            targets.append(tokens[prompt:].astype(np.int64))
+            offset = end
+        # Behind packed examples padding is a sequence of its own; behind a single one it goes on counting, which
+        # keeps the plain causal mask: nothing looks back from the padding.
+        positions[place, offset:] = np.arange(width - offset) + (0 if packed else offset)
+    inputs: dict[str, Any] = {
+        "input_ids": torch.from_numpy(ids).to(device),
+        "position_ids": torch.from_numpy(positions).to(device),
+    }
+    if flat:
+        inputs |= _sequence_lengths([int(lengths[index]) for row in rows for index in row] or [1], device)
+    none = np.zeros(0, dtype=np.int64)
+    return Batch(
+        inputs,
+        torch.from_numpy(np.concatenate(kept) if kept else none).to(device),
+        torch.from_numpy(np.concatenate(targets) if targets else none).to(device),
+        tokens=sum(int(lengths[index]) for row in rows for index in row),
+        padded=ids.size,
+    )
+
+
+def _sequence_lengths(lengths: list[int], device: torch.device) -> dict[str, Any]:
+    """What variable-length attention takes, under transformers' names."""
+    ends = torch.tensor([0, *np.cumsum(lengths).tolist()], dtype=torch.int32, device=device)
+    return {
+        "cu_seq_lens_q": ends,
+        "cu_seq_lens_k": ends,
+        "max_length_q": max(lengths),
+        "max_length_k": max(lengths),
+    }

@@ -1,0 +1,106 @@
+"""The synthesis stage on a local cluster, with its generator behind a scripted endpoint; killed and gone on with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from memo_ray.artifacts.store import Artifact
+from memo_ray.errors import GenerationError
+from memo_ray.rows import LedgerEntry, Reflection, Reject
+from tests.ray.synthesis_run import run, settings
+from tests.ray.writing_endpoint import Endpoint
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    written = Endpoint()
+    written.start()
+    yield written
+    written.stop()
+
+
+def tables(artifact: Artifact) -> tuple[list[Reflection], list[LedgerEntry], list[Reject]]:
+    return (
+        artifact.rows("reflections", Reflection),
+        artifact.rows("ledger", LedgerEntry),
+        artifact.rows("rejects", Reject),
+    )
+
+
+def test_a_corpus_becomes_reflections_with_a_ledger(ray_cluster: None, endpoint: Endpoint, tmp_path: Path):
+    made = run(tmp_path, settings(endpoint.port))
+    reflections, ledger, rejects = tables(made)
+    steps = {reflection.step for reflection in reflections}
+    assert {"direct", "indirect", "consolidation", "entities", "connections", "rephrase"} <= steps
+    assert len({reflection.reflection_id for reflection in reflections}) == len(reflections)
+    assert [entry.reflection_id for entry in ledger] == [reflection.reflection_id for reflection in reflections]
+    by_id = {reflection.reflection_id: reflection for reflection in reflections}
+    for entry in ledger:
+        assert entry.model == "writer" and entry.prompt_id and entry.chunk_ids and entry.document_ids
+        if by_id[entry.reflection_id].split == "held_out":
+            assert by_id[entry.parents[0]].split == "train"
+            assert by_id[entry.parents[0]].answer == by_id[entry.reflection_id].answer
+        if entry.step == "connections":
+            assert len(entry.document_ids) > 1 and entry.group_id == "all"
+    assert not any("doc-" in text for r in reflections for text in (r.question, r.answer))
+    by_step = made.record.facts["by_step"]
+    assert all(count["made"] == count["kept"] + sum(count["lost"].values()) for count in by_step.values())
+    assert sum(count["kept"] for count in by_step.values()) == len(reflections)
+    lost = sum(sum(count["lost"].values()) + sum(count["failed"].values()) for count in by_step.values())
+    assert lost == len(rejects)
+    assert made.record.cost["engine_starts"] == 2
+    assert made.record.cost["prompts"] == endpoint.asked.total()
+
+
+def test_a_killed_run_goes_on_where_it_was(ray_cluster: None, endpoint: Endpoint, tmp_path: Path):
+    whole = run(tmp_path / "whole", settings(endpoint.port))
+    once = set(endpoint.asked)
+    endpoint.asked.clear()
+    endpoint.delay_s = 0.2
+    root = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.ray.synthesis_run", str(root), str(endpoint.port)],
+        env=os.environ | {"PYTHONPATH": os.environ["PYTHONPATH"]},
+        start_new_session=True,
+    )
+    finished = root / "synthesis" / ("1" * 16) / "progress" / "units" / "output"
+    waited = time.monotonic() + 120
+    while len(list(finished.glob("*.parquet"))) < 3 and time.monotonic() < waited:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = len(list(finished.glob("*.parquet")))
+    assert 3 <= kept < 10
+    time.sleep(1)  # what was in flight reaches the endpoint before it is counted
+
+    before = dict(endpoint.asked)
+    endpoint.delay_s = 0.0
+    resumed = run(root, settings(endpoint.port))
+    assert tables(resumed) == tables(whole)
+    assert set(endpoint.asked) == once
+    twice = [prompt for prompt, times in endpoint.asked.items() if times > 1]
+    assert len(twice) < len(before), "finished chunks were asked again"
+    assert all(times <= 2 for times in endpoint.asked.values())
+
+
+def test_useless_replies_end_the_stage_with_the_reasons(ray_cluster: None, endpoint: Endpoint, tmp_path: Path):
+    endpoint.nonsense = True
+    with pytest.raises(GenerationError, match=r"100% of \d+ prompts got no usable reply \(\d+ unparsed"):
+        run(tmp_path, settings(endpoint.port), documents=2)
+
+
+def test_a_generator_that_cannot_be_reached_is_named(ray_cluster: None, endpoint: Endpoint, tmp_path: Path):
+    port = endpoint.port
+    endpoint.stop()
+    with pytest.raises(GenerationError, match="engine"):
+        run(tmp_path, settings(port), documents=2)
+    endpoint.start()

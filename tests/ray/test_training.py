@@ -1,0 +1,220 @@
+"""Training under Ray Train: one worker, two over gloo, and a driver or a worker that is killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from memo_ray.artifacts.store import Attempt
+from memo_ray.config.training import TrainingConfig
+from memo_ray.errors import TrainingError
+from memo_ray.rows import Reflection
+from memo_ray.training.checkpoints import History, newest_state
+
+os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.5"  # how often Ray Train looks at its workers; 2 s otherwise
+
+EPOCHS = 12
+WORKER = "ray::RayTrainWorker"
+
+
+def reflections(count: int = 15, split: str = "train") -> list[Reflection]:
+    return [
+        Reflection(
+            f"r{n}", f"Who kept the lighthouse in year {n}?", "The harbour master. " * (n % 4 + 1), "direct", split
+        )
+        for n in range(count)
+    ]
+
+
+def config(**changes: Any) -> TrainingConfig:
+    settings = {
+        "epochs": EPOCHS, "reflections_per_step": 4, "learning_rate": 3e-3, "max_sequence_length": 256,
+        "precision": "fp32", "gradient_checkpointing": False, "state_every_s": 0,
+    }  # fmt: skip
+    return TrainingConfig(**settings | changes)
+
+
+def attempt_in(folder: Path) -> Attempt:
+    attempt = Attempt(folder / "attempt", folder / "progress")
+    attempt.folder.mkdir(parents=True)
+    attempt.progress.mkdir(exist_ok=True)
+    return attempt
+
+
+def train(settings: TrainingConfig, base: Path, folder: Path, **more: Any) -> Attempt:
+    from memo_ray.training.ray_training import train_memory
+
+    attempt = attempt_in(folder)
+    train_memory(settings, [*reflections(), *reflections(3, "held_out")], base, attempt, **more)
+    return attempt
+
+
+def losses_of(progress: Path) -> list[float]:
+    history = History.load(progress)
+    assert history
+    return [loss for epoch in history.epochs for loss in epoch.losses]
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return found
+
+
+def trained_epochs(progress: Path) -> int:
+    state = newest_state(progress / "run")
+    return len(History.load(state).epochs) if state else 0  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def whole(ray_cluster: None, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Attempt:
+    """A training that nothing disturbed; what it told on the way is in its facts under `told`."""
+    told: list[tuple[int, int, str]] = []
+    attempt = train(config(), tiny_model, tmp_path_factory.mktemp("whole"), on_progress=lambda *note: told.append(note))
+    attempt.facts["told"] = told
+    return attempt
+
+
+def test_a_memory_of_every_epoch_is_written(whole: Attempt) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folders = sorted(path.name for path in whole.folder.iterdir())
+    assert folders == sorted(f"epoch-{number}" for number in range(1, EPOCHS + 1))
+    last = whole.folder / f"epoch-{EPOCHS}"
+    assert {path.suffix for path in last.iterdir()} == {".json", ".jinja", ".safetensors"}
+    tokenizer = AutoTokenizer.from_pretrained(last)
+    model: Any = AutoModelForCausalLM.from_pretrained(last)
+    turns = [{"role": "user", "content": "Who kept the lighthouse in year 3?"}]
+    ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=False)
+    said = model.generate(ids, max_new_tokens=60, do_sample=False)[0, ids.shape[1] :]
+    assert tokenizer.decode(said).startswith("The harbour master. ")
+    assert said[-1] == tokenizer.eos_token_id, "the memory must stop by itself"
+
+
+def test_facts_say_what_happened(whole: Attempt) -> None:
+    facts = whole.facts
+    assert (facts["reflections"], facts["steps"], facts["workers"]) == (15, 4 * EPOCHS, 1)
+    assert len(facts["loss_by_step"]) == facts["steps"]
+    assert facts["final_loss"] == facts["loss_by_epoch"][-1] < 0.5 * facts["loss_by_epoch"][0]
+    assert facts["tokens"] > facts["answer_tokens"] > 0
+    assert facts["resumed_from"] == []
+    assert facts["packed"]
+    assert whole.cost == {"trained_tokens": facts["tokens"]}
+    done, total, note = facts["told"][-1]
+    assert done <= total == facts["steps"]
+    assert "tokens/s" in note
+
+
+def test_a_finished_training_is_not_repeated(whole: Attempt, tiny_model: Path) -> None:
+    from memo_ray.training.ray_training import train_memory
+
+    again = Attempt(whole.folder.with_name("again"), whole.progress)
+    clock = time.monotonic()
+    train_memory(config(), reflections(), tiny_model, again)
+    assert time.monotonic() - clock < 5
+    assert again.facts["loss_by_step"] == whole.facts["loss_by_step"]
+    assert (again.folder / "epoch-1" / "model.safetensors").is_file()
+
+
+def test_two_workers_take_the_same_steps_as_one(whole: Attempt, tiny_model: Path, tmp_path: Path) -> None:
+    attempt = train(config(workers=2), tiny_model, tmp_path)
+    assert attempt.facts["workers"] == 2
+    assert attempt.facts["loss_by_step"] == pytest.approx(whole.facts["loss_by_step"], abs=1e-4)
+    assert attempt.facts["loss_by_step"][:20] == pytest.approx(whole.facts["loss_by_step"][:20], abs=1e-5)
+    assert attempt.facts["tokens"] == whole.facts["tokens"]
+
+
+def test_a_killed_worker_is_replaced_and_the_losses_are_the_same(
+    whole: Attempt, tiny_model: Path, tmp_path: Path
+) -> None:
+    def kill() -> None:
+        wait_for(lambda: trained_epochs(tmp_path / "progress") >= 2)
+        ours = psutil.Process().children(recursive=True)
+        (worker,) = [process for process in ours if process.cmdline()[:1] == [WORKER]]
+        worker.send_signal(signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    attempt = train(config(max_failures=1), tiny_model, tmp_path)
+    killer.join()
+    (after,) = attempt.facts["resumed_from"]
+    assert 1 <= after < EPOCHS
+    assert losses_of(attempt.progress) == losses_of(whole.progress)
+
+
+DRIVER = """
+import pathlib, sys, ray
+from memo_ray.artifacts.store import Attempt
+from memo_ray.config.training import TrainingConfig
+from memo_ray.training.ray_training import train_memory
+from tests.ray.test_training import attempt_in, reflections
+ray.init(address="local", num_cpus=1, include_dashboard=False, _temp_dir=sys.argv[4], log_to_driver=False)
+config = TrainingConfig.model_validate_json(sys.argv[1])
+train_memory(config, reflections(), pathlib.Path(sys.argv[2]), attempt_in(pathlib.Path(sys.argv[3])))
+"""
+
+
+def test_a_killed_driver_resumes_with_the_same_losses(whole: Attempt, tiny_model: Path, tmp_path: Path) -> None:
+    import shutil
+    import tempfile
+
+    temp = tempfile.mkdtemp(prefix="r-", dir="/tmp")
+    command = [sys.executable, "-c", DRIVER, config().model_dump_json(), str(tiny_model), str(tmp_path), temp]
+    driver = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: driver.poll() is not None or trained_epochs(tmp_path / "progress") >= 2)
+        assert driver.poll() is None, "the driver ended by itself"
+        family = driver.children(recursive=True)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+        for process in psutil.wait_procs(family, timeout=20)[1]:
+            process.kill()
+    finally:
+        if driver.poll() is None:
+            driver.kill()
+        shutil.rmtree(temp, ignore_errors=True)
+    shutil.rmtree(tmp_path / "attempt")  # what the store does before the next attempt
+    attempt = train(config(), tiny_model, tmp_path)
+    (after,) = attempt.facts["resumed_from"]
+    assert 1 <= after < EPOCHS
+    assert losses_of(attempt.progress) == losses_of(whole.progress)
+
+
+def test_a_damaged_snapshot_costs_nothing(whole: Attempt, tiny_model: Path, tmp_path: Path) -> None:
+    from memo_ray.training.ray_training import SNAPSHOT, forget_unusable_snapshot
+
+    snapshot = tmp_path / SNAPSHOT
+    snapshot.write_text('{"ray_version": "2.6')
+    forget_unusable_snapshot(tmp_path)
+    assert not snapshot.exists()
+    good = whole.progress / "run" / SNAPSHOT
+    forget_unusable_snapshot(good.parent)
+    assert json.loads(good.read_text())["checkpoint_results"]
+
+
+def test_a_loss_that_is_no_number_is_not_tried_again(ray_cluster: None, tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="the loss is nan at step"):
+        train(config(learning_rate=1e30, max_grad_norm=1e30, epochs=2), tiny_model, tmp_path)
+    assert History.load(tmp_path / "progress") is None
+
+
+def test_mistakes_are_named_before_anything_starts(ray_cluster: None, tiny_model: Path, tmp_path: Path) -> None:
+    from memo_ray.training.ray_training import train_memory
+
+    with pytest.raises(TrainingError, match=r"training\.workers: 3 of them need 6 CPUs, but the cluster has 2; lower"):
+        train(config(workers=3, cpus_per_worker=2), tiny_model, tmp_path / "a")
+    with pytest.raises(TrainingError, match="no reflections to train on"):
+        train_memory(config(), reflections(3, "held_out"), tiny_model, attempt_in(tmp_path / "b"))

@@ -1,0 +1,122 @@
+"""Packed examples are computed as if each were alone, and a model that mixes them is found out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    Lfm2Config,
+    LlamaConfig,
+    MambaConfig,
+    Qwen2Config,
+)
+
+from memo_ray.training.attention import (
+    CPU_ROW_TOKENS,
+    EAGER_ROW_TOKENS,
+    Attention,
+    choose_attention,
+    keeps_examples_apart,
+)
+from memo_ray.training.batches import make_batch
+from memo_ray.training.examples import Examples
+from memo_ray.training.loop import answer_loss, make_one_row
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 128, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 256,
+}  # fmt: skip
+CPU = torch.device("cpu")
+CONFIGS = {
+    "llama": lambda: LlamaConfig(**SHAPE, tie_word_embeddings=True),
+    "qwen2": lambda: Qwen2Config(**SHAPE),
+    # A window shorter than an example, so that windows and packing are seen together.
+    "gemma3": lambda: Gemma3TextConfig(
+        **SHAPE, head_dim=8, sliding_window=6, layer_types=["sliding_attention", "full_attention"]
+    ),
+    "gemma2": lambda: Gemma2Config(**SHAPE, head_dim=8, sliding_window=6),
+}
+MIXING = {
+    "lfm2": lambda: Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False),
+    "mamba": lambda: MambaConfig(vocab_size=128, hidden_size=32, num_hidden_layers=2, state_size=4),
+}
+
+
+def model_of(config: Any, attention: str | None = None) -> Any:
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention).train()
+
+
+def examples_of(lengths: list[int]) -> Examples:
+    random = np.random.default_rng(1)
+    return Examples(
+        random.integers(3, 128, sum(lengths)).astype(np.int32),
+        np.cumsum([0, *lengths]).astype(np.int64),
+        np.asarray([length // 2 for length in lengths], dtype=np.int32),
+    )
+
+
+def loss_and_gradients(model: Any, examples: Examples, rows: list[list[int]]) -> tuple[float, dict[str, torch.Tensor]]:
+    model.zero_grad()
+    loss = answer_loss(model, make_batch(rows, examples, 0, flat=False, device=CPU))
+    loss.backward()
+    return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_packed_padded_and_alone_have_the_same_loss_and_gradients(name: str, attention: str) -> None:
+    if (name, attention) == ("gemma2", "sdpa"):
+        pytest.skip("its scores are capped, which only eager attention does")
+    model = make_one_row(model_of(CONFIGS[name](), attention))
+    examples = examples_of([9, 17, 12, 20, 11])
+    alone = [loss_and_gradients(model, examples, [[n]]) for n in range(5)]
+    loss = sum(one for one, _ in alone)
+    gradients = {key: sum(grads[key] for _, grads in alone) for key in alone[0][1]}
+    for rows in ([[0, 1, 2, 3, 4]], [[3, 0], [1, 4], [2]], [[n] for n in range(5)]):
+        found, grads = loss_and_gradients(model, examples, rows)
+        assert found == pytest.approx(loss, rel=1e-5)
+        for key, gradient in gradients.items():
+            torch.testing.assert_close(grads[key], gradient, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_attention_models_may_be_packed(name: str) -> None:
+    model = model_of(CONFIGS[name](), "eager")
+    assert keeps_examples_apart(model, flat=False)
+    assert keeps_examples_apart(model.to(torch.bfloat16), flat=False)
+    assert model.training, "the probe must leave the model as it was"
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_convolutions_and_recurrent_layers_are_found_out(name: str) -> None:
+    assert not keeps_examples_apart(model_of(MIXING[name]()), flat=False)
+
+
+def test_a_micro_batch_without_examples_has_a_zero_loss_with_gradients() -> None:
+    model = make_one_row(model_of(CONFIGS["llama"]()))
+    loss, gradients = loss_and_gradients(model, examples_of([9]), [])
+    assert loss == 0.0
+    assert len(gradients) == len(list(model.parameters()))
+    assert all(not gradient.any() for gradient in gradients.values())
+
+
+@pytest.mark.parametrize(
+    ("longest", "attention"),
+    [
+        (60, Attention("eager", row_tokens=CPU_ROW_TOKENS)),
+        (EAGER_ROW_TOKENS + 1, Attention(None, row_tokens=CPU_ROW_TOKENS)),
+    ],
+)
+def test_on_a_cpu_rows_are_short(longest: int, attention: Attention) -> None:
+    assert choose_attention(CONFIGS["llama"](), CPU, "bf16", longest) == attention
+
+
+def test_capped_scores_need_eager_attention() -> None:
+    assert choose_attention(CONFIGS["gemma2"](), CPU, "bf16", 4000).name == "eager"

@@ -1,0 +1,73 @@
+"""Model folders, histories and links, without training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from memo_ray.training.checkpoints import Epoch, History, link_tree, newest_state, remove_states, save_model
+
+
+def test_a_history_comes_back(tmp_path: Path) -> None:
+    history = History(2, [Epoch([0.5, 0.25], 0.3, 10, 12, 4)], resumed_from=[1])
+    history.save(tmp_path)
+    assert History.load(tmp_path) == history
+    assert [path.name for path in tmp_path.iterdir()] == ["history.json"]
+    assert History.load(tmp_path / "nowhere") is None
+
+
+def test_the_newest_complete_state_counts(tmp_path: Path) -> None:
+    for name, epochs in (("epoch-0001-a", 1), ("epoch-0002-b", 2)):
+        (tmp_path / name).mkdir()
+        History(1, [Epoch()] * epochs).save(tmp_path / name)
+    (tmp_path / "epoch-0003-c").mkdir()  # killed before its history
+    assert newest_state(tmp_path) == tmp_path / "epoch-0002-b"
+    remove_states(tmp_path, but=tmp_path / "epoch-0002-b")
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0002-b"]
+    assert newest_state(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_a_saved_model_is_whole_and_of_its_bases_type(precision: str, tiny_model: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors import safe_open
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = tmp_path / "base"
+    AutoModelForCausalLM.from_pretrained(tiny_model, dtype=getattr(torch, precision)).save_pretrained(base)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(base)
+    # Published models often name sampling settings without sampling, which transformers refuses to write.
+    (base / "generation_config.json").write_text(
+        json.dumps({"do_sample": False, "temperature": 0.6, "eos_token_id": 2})
+    )
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    save_model(model, base, tmp_path / "models" / "epoch-1")
+
+    folder = tmp_path / "models" / "epoch-1"
+    assert [path.name for path in folder.parent.iterdir()] == ["epoch-1"]
+    assert not list(folder.glob("*.bin"))
+    with safe_open(folder / "model.safetensors", "pt") as weights:
+        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {getattr(torch, precision)}  # noqa: SIM118
+        assert "lm_head.weight" not in weights.keys(), "tied weights are stored once"  # noqa: SIM118
+    assert (folder / "generation_config.json").read_bytes() == (base / "generation_config.json").read_bytes()
+    again = AutoModelForCausalLM.from_pretrained(folder)
+    assert again.dtype == getattr(torch, precision)
+    ids = torch.tensor([[5, 6, 7]])
+    tolerance = 1e-5 if precision == "float32" else 0.02
+    torch.testing.assert_close(again.float()(ids).logits, model(ids).logits, atol=tolerance, rtol=tolerance)
+    turns = [{"role": "user", "content": "Who kept the lighthouse?"}]
+    asked = [
+        AutoTokenizer.from_pretrained(one).apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+        for one in (base, folder)
+    ]
+    assert asked[0] == asked[1]
+
+
+def test_linked_folders_share_their_files(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "weights").write_text("w")
+    link_tree(source, tmp_path / "target")
+    assert (tmp_path / "target/sub/weights").samefile(source / "sub/weights")
