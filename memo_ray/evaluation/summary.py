@@ -100,7 +100,7 @@ def epochs_of(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[st
     for match, kinds in sorted(named, key=lambda item: int(item[0]["epoch"])):
         memory = found.setdefault(match["memory"] or "memory", {})
         for kind, figures in kinds.items():
-            memory.setdefault(kind, {})[str(int(match["epoch"]))] = figures["recall"]
+            memory.setdefault(kind, {})[str(int(match["epoch"]))] = round(figures["recall"], 4)
     return found
 
 

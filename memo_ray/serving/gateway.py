@@ -277,8 +277,6 @@ def api_error(error: Exception) -> ApiError:
     return ApiError(500, "internal error; the server's log says more", "server_error", "internal")
 
 
-STOPPING = ApiError(503, "the server is stopping; ask again in a moment", "server_error", "stopping")
-
 HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
     503: {"Retry-After": str(RETRY_AFTER_S)},
@@ -293,11 +291,10 @@ async def error_response(_: Request, error: Exception) -> Response:
 
 def new_door() -> Door:
     """The gateway's way in; once closing it answers 503."""
-    return Door(error_reply(STOPPING))
+    return Door(error_reply(ApiError(503, "the server is stopping; ask again in a moment", "server_error", "stopping")))
 
 
 def error_reply(told: ApiError) -> Response:
     """The whole response for `told`."""
-    return Response(
-        json.dumps(told.body(), ensure_ascii=False), told.status, HEADERS.get(told.status), "application/json"
-    )
+    body = json.dumps(told.body(), ensure_ascii=False)
+    return Response(body, told.status, HEADERS.get(told.status), "application/json")

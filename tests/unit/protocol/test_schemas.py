@@ -56,7 +56,7 @@ def test_a_reply_that_is_only_too_long_is_accepted():
         ('{"questions":[1]}', "does not follow the schema at questions/0"),
         ('{"questions":["a"],"more":1}', "does not follow the schema at the top level"),
         ("[" * 100_000, "nested too deeply"),
-        ('{"questions":' + "9" * 5000 + "}", "too long a number"),
+        ('{"questions":' + "9" * 5000 + "}", "a number that is too long"),
     ],
 )
 def test_what_is_wrong_is_said(reply, reason):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,8 +168,14 @@ def test_state_is_saved_no_more_often_than_asked(tiny_model: Path, tmp_path: Pat
 
 
 def test_a_loss_that_is_no_number_names_the_remedy(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"the loss is nan at step \d+; lower learning_rate"):
-        run(config(learning_rate=1e30, max_grad_norm=1e30), tiny_model, tmp_path)
+    from safetensors.torch import load_file, save_file
+
+    broken = shutil.copytree(tiny_model, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][0] = math.nan
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 1; lower learning_rate"):
+        run(config(), broken, tmp_path)
 
 
 def test_bf16_learns_as_fp32_does(tiny_model: Path, tmp_path: Path) -> None:
