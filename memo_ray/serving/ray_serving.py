@@ -160,13 +160,15 @@ class ServedRun:
         """
         if not ray.is_initialized():
             return
-        application = serve.status().applications.get(APPLICATION)
-        if application is not None and application.status == "RUNNING":
-            tell("gateway", "drain", self._config.drain_timeout_s)
-            # A call under way would keep its engine from ending by itself, and Serve would kill it.
-            for model in ("memory", "executive"):
-                tell(model, "stop")
-        serve.shutdown()
+        try:
+            application = serve.status().applications.get(APPLICATION)
+            if application is not None and application.status == "RUNNING":
+                tell("gateway", "drain", self._config.drain_timeout_s)
+                # A call under way would keep its engine from ending by itself, and Serve would kill it.
+                for model in ("memory", "executive"):
+                    tell(model, "stop")
+        finally:
+            serve.shutdown()
         end = time.monotonic() + self._config.drain_timeout_s + 60
         while serve.status().proxies and time.monotonic() < end:
             time.sleep(0.2)

@@ -23,7 +23,7 @@ METHODS = ("linear", "task_arithmetic", "slerp", "ties", "dare_linear", "dare_ti
 RECIPES = [{"method": method} | extra for method, extra in zip(
     METHODS, ({}, {}, {"t": 0.5}, {"density": 0.5}, {"density": 0.5}, {"density": 0.5}), strict=True)]  # fmt: skip
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 def memo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
