@@ -60,6 +60,7 @@ def test_a_corpus_becomes_reflections_with_a_ledger(ray_cluster: None, endpoint:
     assert made.record.cost["prompts"] == endpoint.asked.total()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(ray_cluster: None, endpoint: Endpoint, tmp_path: Path):
     whole = run(tmp_path / "whole", settings(endpoint.port))
     once = set(endpoint.asked)
