@@ -137,7 +137,14 @@ class RowWorker:
         return result
 
     def __del__(self) -> None:
-        """Close the engine with the actor, or its processes would outlive it for a while and complain."""
+        """Close the engine with the actor, or its processes would outlive it for a while and complain.
+
+        Ray drops the object in a thread of its own, where the close can be waited for.
+        """
         if self._model is not None and self._loop is not None and self._loop.is_running():
-            model, self._model = self._model, None
-            asyncio.run_coroutine_threadsafe(model.close(), self._loop).result(timeout=30)
+            closing = asyncio.run_coroutine_threadsafe(self._model.close(), self._loop)
+            self._model = None
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                closing.result(timeout=30)

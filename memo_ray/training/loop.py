@@ -31,6 +31,9 @@ from memo_ray.training.schedule import learning_rate
 STEPS_BETWEEN_CHECKS = 20
 """Losses are exchanged and looked at so often: a GPU then never waits for them."""
 
+SKIPS_IN_A_ROW = 4
+"""DeepSpeed leaves out a step whose gradients are not finite; after so many of them nothing is being learnt."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -119,6 +122,7 @@ class Worker:
         if self.rank == 0:
             remove_states(job.run, but=resume)
         self.steps_per_epoch = math.ceil(len(self.examples) / self.config.reflections_per_step)
+        self.skips_in_a_row = 0
 
     def train_epoch(self, number: int) -> Epoch:
         """Take every step of epoch `number` (from 0)."""
@@ -159,9 +163,20 @@ class Worker:
             total += loss.detach()
             epoch.tokens += batch.tokens
             epoch.padded_tokens += batch.padded
+        skipped = self.engine.skipped_steps
         self.engine.step()
+        self.refuse_standstill(self.engine.skipped_steps > skipped, number)
         epoch.answer_tokens += answers
         return total
+
+    def refuse_standstill(self, skipped: bool, number: int) -> None:
+        """Raise TrainingError, on all workers alike, when the last few steps have all been left out."""
+        self.skips_in_a_row = self.skips_in_a_row + 1 if skipped else 0
+        if self.skips_in_a_row >= SKIPS_IN_A_ROW:
+            raise TrainingError(
+                f"training: the gradients of the {SKIPS_IN_A_ROW} steps up to step {number + 1} were not finite; lower "
+                "learning_rate, raise warmup_ratio, or use precision: fp32"
+            )
 
     def agreed_losses(self, sums: list[torch.Tensor], first: int) -> list[float]:
         """Each step's loss over all workers. Raises TrainingError, on all of them, when one is not a number."""

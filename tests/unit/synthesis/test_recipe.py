@@ -1,0 +1,185 @@
+"""The recipe as a whole, with a generator that writes well, writes badly, or judges."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from memo_ray.config.synthesis import HeldOut, SynthesisConfig
+from memo_ray.models.chat import ChatRequest
+from memo_ray.synthesis import recipe
+from memo_ray.synthesis.candidates import Candidate
+from memo_ray.synthesis.pairs import Source
+from memo_ray.synthesis.recipe import Unit, UnitResult, connect, semantics, synthesise_unit
+from memo_ray.synthesis.settings import StepSettings
+from tests.ray.writing_endpoint import written
+from tests.unit.synthesis.conftest import Scripted, config, make_chunk, make_pair
+
+TEXT = (
+    "The mason Rolf Anstick built the wall of Esk from red granite in 1784. "
+    "Rolf Anstick painted the door of the Vell Tower with blue ink. "
+    "The poet Nora Fenwith wrote the song Blue Door for the Vell Tower."
+)
+
+
+def good(request: ChatRequest) -> Any:
+    return written(request.messages[-1]["content"], request.schema or {})
+
+
+def run(
+    settings: SynthesisConfig, reply: Any = good, text: str = TEXT, held_out: int = 2
+) -> tuple[UnitResult, Scripted]:
+    model = Scripted(reply)
+    unit = Unit("u", [Source(make_chunk(text), ("solt-works",))], held_out)
+    return asyncio.run(synthesise_unit(unit, model, StepSettings.load(settings))), model
+
+
+def steps(result: UnitResult) -> set[str]:
+    return {pair.step for pair in result.pairs}
+
+
+def test_every_step_of_a_chunk_yields_pairs():
+    result, _ = run(config())
+    assert steps(result) == {"direct", "indirect", "consolidation", "entities", "rephrase"}
+    assert sum(pair.split == "held_out" for pair in result.pairs) == 2
+    questions = [pair.question for pair in result.pairs]
+    assert "When did the mason Rolf Anstick build the wall of Esk from red granite?" in questions
+    assert all(pair.prompt_id and pair.seed for pair in result.pairs)
+
+
+def test_made_is_pairs_and_losses():
+    result, _ = run(config(held_out=HeldOut(share=0.0)))
+    made = sum(count["made"] for count in result.counts.values())
+    lost = sum(sum(count["lost"].values()) for count in result.counts.values())
+    assert made == len(result.pairs) + lost
+
+
+@pytest.mark.parametrize("step", ["direct", "indirect", "consolidation", "entities"])
+def test_an_ablation_leaves_one_step_out_and_runs_the_others(step: str):
+    result, _ = run(config(without=(step,)))
+    assert step not in steps(result)
+    assert step not in result.counts or result.counts[step]["prompts"] == 0
+    assert steps(result)
+
+
+def test_the_same_chunk_gives_the_same_pairs():
+    assert run(config())[0] == run(config())[0]
+
+
+def test_an_invented_answer_does_not_survive_the_round_trip():
+    def wrong(request: ChatRequest) -> Any:
+        value = good(request)
+        options = (request.schema or {})["properties"].get("answer", {}).get("enum")
+        return {"answer": options[-1]} if options else value
+
+    result, _ = run(config(), wrong)
+    assert result.counts["direct"]["lost"]["round_trip"] > 0
+
+
+def chunk_reply(request: ChatRequest) -> Any:
+    """A large generator on whole chunks: one bad pronoun, mended at the second try."""
+    said = request.messages[-1]["content"]
+    properties = (request.schema or {})["properties"]
+    if "verdicts" in properties:
+        lines = [line for line in said.splitlines() if " Q: " in line and line[0].isdigit()]
+        bad = [n for n, line in enumerate(lines, 1) if " he " in line]
+        return {
+            "verdicts": [
+                {"pair": n, "violations": ["unresolved_pronoun"] if n in bad else []} for n in range(1, len(lines) + 1)
+            ]
+        }
+    if "entities" in properties:
+        return {"entities": [{"name": "Rolf Anstick", "pairs": [1, 2]}]}
+    if "Entity: Rolf Anstick" in said:
+        return {"pairs": [{"question": "Which mason built the wall of Esk?", "answer": "Rolf Anstick"},
+                          {"question": "Where is the wall?", "answer": "Esk"}]}  # fmt: skip
+    if set(properties) == {"question", "answer"}:
+        return {
+            "question": "What did Rolf Anstick paint?" if "paint" in said.split("Question:")[1] else "When did he go?",
+            "answer": "a door",
+        }
+    if set(properties) == {"question"}:
+        return {"question": "By whom was the wall of Esk built?"}
+    if "uses" in json.dumps(properties):
+        return {
+            "pairs": [
+                {"question": "Who built the wall of Esk and painted a door?", "answer": "Rolf Anstick", "uses": [1, 2]}
+            ]
+        }
+    if "follows from it" in said:
+        return {"pairs": [{"question": "When did he go?", "answer": "later"}]}
+    return {
+        "pairs": [
+            {"question": "Who built the wall of Esk?", "answer": "Rolf Anstick"},
+            {"question": "What did he paint?", "answer": "a door"},
+        ]
+    }
+
+
+def test_the_papers_way_on_a_whole_chunk():
+    settings = SynthesisConfig(max_rewrites=2, held_out=HeldOut(share=1.0), min_pairs_to_consolidate=2)
+    result, model = run(settings, chunk_reply, held_out=1)
+    questions = {pair.question: pair for pair in result.pairs}
+    assert questions["What did Rolf Anstick paint?"].step == "direct"
+    assert "What did he paint?" not in questions and "When did he go?" not in questions
+    assert [loss.reason for loss in result.losses if loss.step == "indirect"] == ["not_self_contained"]
+    assert questions["Who built the wall of Esk and painted a door?"].step == "consolidation"
+    assert questions["Which mason built the wall of Esk?"].step == "entities"
+    assert [loss.reason for loss in result.losses if loss.step == "entities"] == ["wrong_entity"]
+    assert questions["By whom was the wall of Esk built?"].split == "held_out"
+    rewritings = [
+        request for request in model.asked if "cannot be understood without the text" in request.messages[-1]["content"]
+    ]
+    assert len(rewritings) == 1 + 2, "one pair mended at once, one tried max_rewrites times"
+
+
+def test_without_verification_nothing_is_judged():
+    settings = SynthesisConfig(without=("verification",), held_out=HeldOut(share=0.0))
+    result, model = run(settings, chunk_reply)
+    assert not any("verdicts" in str(request.schema) for request in model.asked)
+    assert "What did he paint?" in {pair.question for pair in result.pairs}
+
+
+def test_facts_of_a_document_are_gathered_over_its_chunks():
+    chunks = [
+        make_chunk("The mason Rolf Anstick built the wall of Esk in 1784."),
+        make_chunk("Rolf Anstick painted the Vell Tower with blue ink."),
+    ]
+    unit = Unit("d", [Source(chunk) for chunk in chunks])
+    settings = StepSettings.load(config(entity_scope="document"))
+    result = asyncio.run(synthesise_unit(unit, Scripted(good), settings))
+    described = [pair for pair in result.pairs if pair.step == "entities"]
+    assert {pair.chunk_ids for pair in described} == {tuple(chunk.chunk_id for chunk in chunks)}
+
+
+def test_step_5_connects_two_chunks():
+    anchor = make_pair(
+        "Who built the wall of Esk?",
+        "Rolf Anstick",
+        evidence="The mason Rolf Anstick built the wall of Esk.",
+        chunk_ids=("a",),
+    )
+    other = make_pair(
+        "Who lit the Vell Tower?", "Rolf Anstick", evidence="Rolf Anstick lit the Vell Tower.", chunk_ids=("b",)
+    )
+    settings = StepSettings.load(config())
+    result = asyncio.run(connect(Candidate("g", anchor, (other,)), (), Scripted(good), settings))
+    (pair,) = result.pairs
+    assert pair.question == "Who built the wall of Esk and lit the Vell Tower?"
+    assert (pair.step, pair.answer, pair.chunk_ids, pair.group_id) == ("connections", "Rolf Anstick", ("a", "b"), "g")
+
+
+def test_what_changes_the_result_is_in_the_semantics_and_nothing_else():
+    plain = semantics(config())
+    assert semantics(config(chunks_in_flight=3, engine_restarts=9)) == plain
+    assert semantics(config(samples=2)) != plain
+    assert semantics(config(prompts="chunk", answers="generated"))["prompt_digests"] != plain["prompt_digests"]
+    json.dumps(plain, allow_nan=False)
+
+
+def test_every_step_that_can_be_left_out_is_a_stage():
+    names = {name for stage in recipe.STAGES for name in stage}
+    assert names == {"direct", "indirect", "consolidation", "verification", "entities", "rephrase"}

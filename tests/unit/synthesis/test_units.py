@@ -1,0 +1,62 @@
+"""Rows that travel: units, candidates, results."""
+
+from __future__ import annotations
+
+import json
+
+from memo_ray.config.synthesis import HeldOut
+from memo_ray.rows import Document
+from memo_ray.synthesis.candidates import Candidate
+from memo_ray.synthesis.pairs import Lost
+from memo_ray.synthesis.recipe import UnitResult
+from memo_ray.synthesis.units import (
+    candidate_row,
+    identifiers_of,
+    read_candidate,
+    read_result,
+    read_unit,
+    unit_rows,
+    write_result,
+)
+from tests.unit.synthesis.conftest import config, make_chunk, make_pair
+
+DOCUMENTS = [
+    Document("bell-law", "The Bell Law", "...", "", "docs/bell-law.md"),
+    Document("d2", "Two", "...", "", "two.txt"),
+]
+CHUNKS = [
+    make_chunk("One text here.", "bell-law"),
+    make_chunk("Another text here.", "bell-law"),
+    make_chunk("A third.", "d2"),
+]
+
+
+def test_a_unit_is_a_chunk_or_a_document():
+    assert len(unit_rows(CHUNKS, DOCUMENTS, config())) == 3
+    by_document = unit_rows(CHUNKS, DOCUMENTS, config(entity_scope="document"))
+    units = [read_unit(row["row_id"], row["payload"]) for row in by_document]
+    assert [[source.chunk for source in unit.sources] for unit in units] == [CHUNKS[:2], CHUNKS[2:]]
+
+
+def test_a_unit_knows_the_names_that_must_not_leak_and_its_share_of_the_whole():
+    rows = unit_rows(CHUNKS, DOCUMENTS, config(held_out=HeldOut(share=0.5, max_questions=7), max_reflections=31))
+    unit = read_unit(rows[0]["row_id"], rows[0]["payload"])
+    assert unit.sources[0].identifiers == ("bell-law", "docs/bell-law.md", "bell-law.md")
+    assert (unit.held_out, unit.expected) == (3, 10)
+    assert read_unit(rows[0]["row_id"], unit_rows(CHUNKS, DOCUMENTS, config())[0]["payload"]).expected is None
+
+
+def test_row_ids_are_stable_and_distinct():
+    ids = [row["row_id"] for row in unit_rows(CHUNKS, DOCUMENTS, config())]
+    assert len(set(ids)) == 3 and ids == [row["row_id"] for row in unit_rows(CHUNKS, DOCUMENTS, config())]
+
+
+def test_candidates_and_results_survive_their_journey():
+    pairs = [make_pair("Who?", "I", document_ids=("bell-law",)), make_pair("When?", "Now", document_ids=("d2",))]
+    candidate = Candidate("g", pairs[0], (pairs[1],))
+    row = candidate_row(candidate, identifiers_of(DOCUMENTS))
+    back, identifiers = read_candidate(row["payload"])
+    assert back == candidate and {"bell-law.md", "two.txt"} <= set(identifiers)
+    result = UnitResult(pairs, [Lost("direct", "empty", "nothing", "p")], {"direct": {"made": 2}}, {"prompts": 3})
+    assert read_result(write_result(result)) == result
+    assert json.loads(write_result(result))["cost"] == {"prompts": 3}

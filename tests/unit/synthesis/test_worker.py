@@ -1,0 +1,120 @@
+"""The actor without its cluster: one engine for many rows, engine deaths, and what ends a pass."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from memo_ray.errors import EngineDied, GenerationError
+from memo_ray.models.chat import ChatRequest
+from memo_ray.synthesis import worker
+from memo_ray.synthesis.units import read_result, unit_rows
+from memo_ray.synthesis.worker import INPUT, RowWorker
+from tests.ray.writing_endpoint import written
+from tests.unit.synthesis.conftest import Scripted, config, make_chunk
+
+ROWS = unit_rows(
+    [make_chunk(), make_chunk("The poet Nora Fenwith wrote the song Blue Door in Varda in 1850.", "d2")], [], config()
+)
+
+
+class Engines:
+    """Opens scripted engines; `deaths` of them die at their first prompt about a row that holds `deadly`."""
+
+    def __init__(self, deaths: int = 0, deadly: str = "") -> None:
+        self.opened: list[Scripted] = []
+        self.closed = 0
+        self._deaths, self._deadly = deaths, deadly
+
+    async def open(self, *_: Any) -> Scripted:
+        dies = len(self.opened) < self._deaths
+
+        def reply(request: ChatRequest) -> Any:
+            if dies and self._deadly in str(request.messages[-1]):
+                raise EngineDied("the engine is gone")
+            return written(request.messages[-1]["content"], request.schema or {})
+
+        engine = Scripted(reply)
+        engine.close = self._close  # type: ignore[method-assign]
+        self.opened.append(engine)
+        return engine
+
+    async def _close(self) -> None:
+        self.closed += 1
+
+
+def work(engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[dict[str, str]]:
+    """Both rows through one worker at once."""
+    monkeypatch.setattr(worker, "open_model", engines.open)
+
+    async def all_rows() -> list[dict[str, str]]:
+        actor = RowWorker("units", config(**changes), None, tmp_path)
+
+        async def one(row: dict[str, str]) -> dict[str, str]:
+            batches = [batch async for batch in actor(pa.Table.from_pylist([row], schema=INPUT))]
+            return batches[0].to_pylist()[0]
+
+        return list(await asyncio.gather(*map(one, ROWS)))
+
+    return asyncio.run(all_rows())
+
+
+def test_rows_share_one_engine_and_its_start_is_charged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    engines = Engines()
+    rows = work(engines, tmp_path, monkeypatch)
+    assert len(engines.opened) == 1
+    results = [read_result(row["result"]) for row in rows]
+    assert [row["row_id"] for row in rows] == [row["row_id"] for row in ROWS]
+    assert all(result.pairs for result in results)
+    assert sum(result.cost.get("engine_starts", 0) for result in results) == 1
+    assert not list(tmp_path.iterdir()), "finished rows leave no mark"
+
+
+def test_rows_in_flight_at_one_death_are_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    engines = Engines(deaths=1)
+    rows = work(engines, tmp_path, monkeypatch)
+    assert (len(engines.opened), engines.closed) == (2, 1)
+    results = [read_result(row["result"]) for row in rows]
+    assert all(result.pairs for result in results)
+    assert sum(result.cost["engine_starts"] for result in results if result.cost.get("engine_starts")) == 2
+
+
+def test_a_row_in_flight_at_two_deaths_is_given_up_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows = work(Engines(deaths=2), tmp_path, monkeypatch)
+    for row in rows:
+        result = read_result(row["result"])
+        assert row["error"] == "" and not result.pairs
+        (loss,) = result.losses
+        assert (loss.reason, loss.detail) == ("engine", "in flight at 2 engine deaths")
+        payload = next(r["payload"] for r in ROWS if r["row_id"] == row["row_id"])
+        assert loss.chunk_id == json.loads(payload)["chunks"][0]["chunk_id"]
+
+
+def test_marks_of_another_process_of_this_run_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / ROWS[0]["row_id"]).write_text("2")
+    first, second = work(Engines(), tmp_path, monkeypatch)
+    assert not read_result(first["result"]).pairs
+    assert read_result(second["result"]).pairs
+
+
+def test_too_many_deaths_end_the_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows = work(Engines(deaths=1), tmp_path, monkeypatch, engine_restarts=0)
+    assert all("engine_restarts allows 0" in row["error"] and not row["result"] for row in rows)
+
+
+def test_a_model_that_never_answers_ends_the_pass_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(_: ChatRequest) -> str:
+        raise GenerationError("endpoint http://x: cannot be reached")
+
+    async def open_model(*_: Any) -> Scripted:
+        return Scripted(refuse)
+
+    engines = Engines()
+    engines.open = open_model  # type: ignore[method-assign]
+    rows = work(engines, tmp_path, monkeypatch)
+    assert all("cannot be reached" in row["error"] for row in rows)
