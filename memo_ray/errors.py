@@ -44,5 +44,9 @@ class EnvironmentProblem(MemoError, RuntimeError):
     """The machine lacks something that a run needs: a compiler, memory, disk, a port."""
 
 
+class PromptRefused(GenerationError):
+    """The model is well but cannot take this prompt: it is too long, or the chat template does not allow it."""
+
+
 class EngineDied(GenerationError):
     """The model's own engine process ended; a new engine may answer where this one cannot any more."""

@@ -40,9 +40,9 @@ synthesis:
 
 training:
   base: embedded                     # or a Hugging Face id or folder, such as Qwen/Qwen2.5-1.5B-Instruct
-  epochs: 10
+  epochs: 7
   reflections_per_step: 16
-  learning_rate: 1.0e-4
+  learning_rate: 2.0e-4
   max_sequence_length: 1024
   gradient_checkpointing: false
   cpus_per_worker: CORES
@@ -51,18 +51,19 @@ serving:
   executive: *small
   memory: *small
   protocol:                          # the paper's budgets are 1, 7 and 8 interactions
-    grounding: {budget: 1, executive_temperature: 0.4, memory_temperature: 0.0}
-    identification: {budget: 2, executive_temperature: 0.4, memory_temperature: 0.0}
-    answering: {budget: 2, executive_temperature: 0.4, memory_temperature: 0.0}
-    executive_max_tokens: 320
+    prompts: short                   # what a tiny executive can follow; a large one gets the paper's
+    grounding: {budget: 1, executive_temperature: 0.0, memory_temperature: 0.0}
+    identification: {budget: 1, executive_temperature: 0.0, memory_temperature: 0.0}
+    answering: {budget: 1, executive_temperature: 0.0, memory_temperature: 0.0}
+    synthesis_temperature: 0.0
+    executive_max_tokens: 64
     memory_max_tokens: 48
-    max_sub_questions: 3
     abstention_instruction: false    # this memory learnt from bare questions only
 
 evaluation:
   engine: *small
   max_tokens: 48
-  protocol_questions: 4
+  protocol_questions: 6
 # What to expect on two cores: half a minute for each start of an engine, then minutes a stage for a dozen short
 # articles; most trained pairs recalled word for word, few questions in other words answered.
 """

@@ -128,7 +128,7 @@ def make_synthesis(run: Workspace, name: str, corpus: Artifact, may_run: bool) -
     def build(attempt: Attempt) -> None:
         from memo_ray.synthesis.ray_synthesis import synthesise
 
-        synthesise(config, corpus, source.path if source else None, attempt)
+        synthesise(config, corpus, source.path if source else None, attempt, run.console.progress)
 
     inputs = {"corpus": corpus.record.digest, "generator": identity(config.generator, source)}
     return make(run, "synthesis", name, semantics(config), inputs, build, may_run)
@@ -166,6 +166,7 @@ def make_merging(run: Workspace, results: Results, may_run: bool) -> Artifact:
 def make_evaluation(run: Workspace, results: Results, may_run: bool) -> Artifact:
     """Questions and systems → `answers`, `transcripts`, `rejects`, and which memory to serve."""
     from memo_ray.models.opening import identity, source_of
+    from memo_ray.protocol.executive import digest
 
     serving = run.config.serving
     executive = source_of(serving.executive, "serving.executive")
@@ -182,6 +183,7 @@ def make_evaluation(run: Workspace, results: Results, may_run: bool) -> Artifact
         "evaluation": run.config.evaluation.model_dump(mode="json", exclude={"engine"}),
         "dtype": run.config.evaluation.engine.dtype,
         "protocol": serving.protocol.model_dump(mode="json"),
+        "prompts": digest(serving.protocol),
     }
     inputs = {artifact.record.name: artifact.record.digest for artifact in results.all()}
     inputs["executive"] = identity(serving.executive, executive)

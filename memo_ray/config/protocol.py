@@ -1,6 +1,6 @@
 """The three-stage protocol's budgets, temperatures and limits. Defaults are the paper's (Appendix J)."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,9 @@ class StageSettings(Settings):
 class ProtocolConfig(Settings):
     """Section 4.4, Tables 14 and 15."""
 
+    prompts: Literal["paper", "short"] = "paper"
+    """`short`: for an executive of a few hundred million parameters. It is shown worked examples, writes one
+    sub-question a turn, and chooses entity and answer among what the memory said."""
     grounding: StageSettings = StageSettings(budget=1, executive_temperature=0.4, memory_temperature=0.1)
     identification: StageSettings = StageSettings(budget=7, executive_temperature=0.4, memory_temperature=0.1)
     answering: StageSettings = StageSettings(budget=8, executive_temperature=1.0, memory_temperature=0.3)

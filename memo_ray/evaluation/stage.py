@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +24,11 @@ from memo_ray.evaluation.protocol_rows import SYSTEM, protocol_rows
 from memo_ray.evaluation.ray_evaluation import Asking, ask_alone
 from memo_ray.evaluation.recall import choice_facts
 from memo_ray.models.ray_engine import Engine
+from memo_ray.progress import Progress
 from memo_ray.rows import Answer, Question, Reflection, Reject, Transcript
 
 if TYPE_CHECKING:
     from memo_ray.pipeline import Results
-
-Progress = Callable[[int, int, str], None]
 
 
 def evaluate(

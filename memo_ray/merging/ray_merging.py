@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -26,12 +26,10 @@ from memo_ray.merging.ray_trials import merge_all
 from memo_ray.merging.recipes import choose
 from memo_ray.merging.scores import SweepProgress, quality, rank, sweep_rows
 from memo_ray.models.ray_engine import Engine
+from memo_ray.progress import Progress, unheard
 from memo_ray.rows import Answer, Reflection, Reject, SweepRow, content_id
 
 LOG = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""Called with the steps done, the steps in all (a merge and a score for each recipe), and what was done last."""
 
 
 class Ask(Protocol):
@@ -49,7 +47,7 @@ def sweep(
     max_tokens: int,
     attempt: Attempt,
     also: Sequence[Asked] = (),
-    progress: Progress | None = None,
+    progress: Progress = unheard,
     ask: Ask | None = None,
 ) -> None:
     """Try every recipe of `config` on `memories` (corpus → folder) and keep the best (paper, Appendix H).
@@ -94,7 +92,7 @@ class _Sweep:
         recipes: Mapping[str, MergeRecipe],
         inputs: Inputs,
         progress: SweepProgress,
-        report: Progress | None,
+        report: Progress,
     ) -> None:
         self.config, self.recipes, self.inputs, self.progress = config, recipes, inputs, progress
         self._report = report
@@ -171,8 +169,7 @@ class _Sweep:
         merged = {name for name in self.recipes if self.progress.merged(name)} | scored
         done, total = len(scored) + len(merged), 2 * len(self.recipes)
         LOG.info("%d of %d: %s", done, total, what)
-        if self._report:
-            self._report(done, total, what)
+        self._report(done, total, what)
 
 
 class _EngineAsk:

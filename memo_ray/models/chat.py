@@ -48,11 +48,11 @@ class ChatModel(Protocol):
     name: str
 
     async def chat(self, request: ChatRequest) -> ChatReply:
-        """The model's reply. Raises GenerationError when the model cannot answer (any more)."""
+        """The model's reply. Raises PromptRefused for this prompt alone, GenerationError when it cannot answer."""
         ...
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[str]:
-        """The reply's text, piece by piece as it is generated."""
+    def stream(self, request: ChatRequest) -> AsyncIterator[str | ChatReply]:
+        """The reply's text, piece by piece as it is generated; the last item is the whole reply."""
         ...
 
     async def close(self) -> None:

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
+from openai.types import CompletionUsage
 
 from memo_ray.config.models import OpenAIModel
-from memo_ray.errors import ConfigError, GenerationError
+from memo_ray.errors import ConfigError, GenerationError, PromptRefused
 from memo_ray.models.chat import ChatReply, ChatRequest
 
 
@@ -42,26 +43,28 @@ class OpenAIChatModel:
                 raise self._failure(error) from error
         if not completion.choices:
             raise GenerationError(f"{self._config.base_url}: the endpoint returned no choice")
-        choice, usage = completion.choices[0], completion.usage
-        details = usage.prompt_tokens_details if usage else None
-        return ChatReply(
-            text=(choice.message.content or "").strip(),
-            finish_reason=choice.finish_reason or "",
-            input_tokens=usage.prompt_tokens if usage else 0,
-            output_tokens=usage.completion_tokens if usage else 0,
-            cached_tokens=(details.cached_tokens or 0) if details else 0,
-        )
+        choice = completion.choices[0]
+        return reply_of(choice.message.content or "", choice.finish_reason, completion.usage)
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[str]:
-        """The reply's text piece by piece. Raises GenerationError as `chat` does."""
+    async def stream(self, request: ChatRequest) -> AsyncIterator[str | ChatReply]:
+        """The reply's text piece by piece, then the whole reply. Raises GenerationError as `chat` does."""
+        text, finish_reason, usage = "", "", None
         async with self._places:
             try:
-                pieces = await self._client.chat.completions.create(**self._arguments(request), stream=True)
+                pieces = await self._client.chat.completions.create(
+                    **self._arguments(request), stream=True, stream_options={"include_usage": True}
+                )
                 async for piece in pieces:
-                    if piece.choices and piece.choices[0].delta.content:
+                    usage = piece.usage or usage
+                    if not piece.choices:
+                        continue
+                    finish_reason = piece.choices[0].finish_reason or finish_reason
+                    if piece.choices[0].delta.content:
+                        text += piece.choices[0].delta.content
                         yield piece.choices[0].delta.content
             except openai.OpenAIError as error:
                 raise self._failure(error) from error
+        yield reply_of(text, finish_reason, usage)
 
     async def close(self) -> None:
         """Close the client's connections."""
@@ -85,6 +88,8 @@ class OpenAIChatModel:
     def _failure(self, error: openai.OpenAIError) -> GenerationError:
         """One clear line for what the client gave up on."""
         where, model = self._config.base_url, self._config.model
+        if isinstance(error, openai.BadRequestError):
+            return PromptRefused(f"endpoint {where}: refuses the request ({' '.join(error.message.split())[:200]})")
         if isinstance(error, openai.APITimeoutError):
             remedy = f"no answer within {self._config.timeout_s:g} s; raise timeout_s or lower concurrency"
         elif isinstance(error, openai.APIConnectionError):
@@ -101,3 +106,15 @@ class OpenAIChatModel:
         else:
             remedy = f"failed ({type(error).__name__})"
         return GenerationError(f"endpoint {where}: {remedy}")
+
+
+def reply_of(text: str, finish_reason: str | None, usage: CompletionUsage | None) -> ChatReply:
+    """A reply with the tokens that the endpoint counted; none where it counts none."""
+    details = usage.prompt_tokens_details if usage else None
+    return ChatReply(
+        text=text.strip(),
+        finish_reason=finish_reason or "",
+        input_tokens=usage.prompt_tokens if usage else 0,
+        output_tokens=usage.completion_tokens if usage else 0,
+        cached_tokens=(details.cached_tokens or 0) if details else 0,
+    )

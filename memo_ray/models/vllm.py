@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from memo_ray.config.models import VllmModel
-from memo_ray.errors import ConfigError, EngineDied, GenerationError
+from memo_ray.errors import ConfigError, EngineDied, GenerationError, PromptRefused
 from memo_ray.models.chat import ChatReply, ChatRequest
 
 ENVIRONMENT = {
@@ -73,26 +73,27 @@ class VllmChatModel:
         return cls(engine, tokenizer, config, path.name, engine.model_config.max_model_len)
 
     async def chat(self, request: ChatRequest) -> ChatReply:
-        """The whole reply. Raises GenerationError for a prompt that does not fit, EngineDied for a dead engine."""
+        """The whole reply. Raises PromptRefused for a prompt that does not fit, EngineDied for a dead engine."""
         final = None
         async for output in self._generate(request, final_only=True):
             final = output
         if final is None or not final.outputs:
             raise GenerationError(f"request {request.request_id}: the engine returned nothing")
-        completion = final.outputs[0]
-        return ChatReply(
-            text=completion.text.strip(),
-            finish_reason=str(completion.finish_reason or ""),
-            input_tokens=len(final.prompt_token_ids or ()),
-            output_tokens=len(completion.token_ids),
-            cached_tokens=int(final.num_cached_tokens or 0),
-        )
+        return reply_of(final, final.outputs[0].text, len(final.outputs[0].token_ids))
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[str]:
-        """The reply's text as it grows, each piece once."""
+    async def stream(self, request: ChatRequest) -> AsyncIterator[str | ChatReply]:
+        """The reply's text as it grows, each piece once; then the whole reply."""
+        text, tokens, last = "", 0, None
         async for output in self._generate(request, final_only=False):
-            if output.outputs and output.outputs[0].text:
-                yield output.outputs[0].text
+            if not output.outputs:
+                continue
+            last, piece = output, output.outputs[0].text
+            text, tokens = text + piece, tokens + len(output.outputs[0].token_ids)
+            if piece:
+                yield piece
+        if last is None:
+            raise GenerationError(f"request {request.request_id}: the engine returned nothing")
+        yield reply_of(last, text, tokens)
 
     async def reload_weights(self, path: Path) -> None:
         """Load another checkpoint of the same architecture in place, and forget what the old one cached."""
@@ -123,7 +124,7 @@ class VllmChatModel:
         tokens = self.prompt_tokens(request)
         room = self._max_model_len - len(tokens)
         if room < 1:
-            raise GenerationError(
+            raise PromptRefused(
                 f"request {request.request_id}: its prompt has {len(tokens)} tokens, the model allows "
                 f"{self._max_model_len}; shorten the chunks or raise max_model_len"
             )
@@ -136,15 +137,25 @@ class VllmChatModel:
         except EngineDeadError as error:
             raise EngineDied(f"model {self.name}: the vLLM engine died; the log above says why") from error
         except ValueError as error:
-            raise GenerationError(f"request {request.request_id}: refused by vLLM ({error})") from error
+            raise PromptRefused(f"request {request.request_id}: refused by vLLM ({error})") from error
 
     def prompt_tokens(self, request: ChatRequest) -> list[int]:
-        """Token ids of the conversation in the model's chat template, ready for the reply."""
-        return list(
-            self._tokenizer.apply_chat_template(
-                list(request.messages), tokenize=True, add_generation_prompt=True, return_dict=False
+        """Token ids of the conversation in the model's chat template, ready for the reply.
+
+        Raises PromptRefused when the template does not allow the conversation, as some allow no system message.
+        """
+        from jinja2 import TemplateError
+
+        try:
+            return list(
+                self._tokenizer.apply_chat_template(
+                    list(request.messages), tokenize=True, add_generation_prompt=True, return_dict=False
+                )
             )
-        )
+        except TemplateError as error:
+            raise PromptRefused(
+                f"request {request.request_id}: the chat template of {self.name} refuses it ({error})"
+            ) from error
 
     def _sampling(self, request: ChatRequest, max_tokens: int, final_only: bool) -> Any:
         from vllm import SamplingParams
@@ -159,6 +170,17 @@ class VllmChatModel:
             structured_outputs=StructuredOutputsParams(json=request.schema) if request.schema else None,
             output_kind=RequestOutputKind.FINAL_ONLY if final_only else RequestOutputKind.DELTA,
         )
+
+
+def reply_of(last: Any, text: str, output_tokens: int) -> ChatReply:
+    """A reply from the engine's last output, with the `text` and the number of tokens of all of them."""
+    return ChatReply(
+        text=text.strip(),
+        finish_reason=str(last.outputs[0].finish_reason or ""),
+        input_tokens=len(last.prompt_token_ids or ()),
+        output_tokens=output_tokens,
+        cached_tokens=int(last.num_cached_tokens or 0),
+    )
 
 
 def engine_arguments(config: VllmModel, path: Path, *, cpu: bool) -> dict[str, Any]:

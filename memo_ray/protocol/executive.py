@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.models.chat import Message
+from memo_ray.models.replies import parse_json
+from memo_ray.protocol import prompts, short
 from memo_ray.protocol.answering import ANSWERING
 from memo_ray.protocol.final import synthesis_messages
 from memo_ray.protocol.grounding import GROUNDING
 from memo_ray.protocol.identification import IDENTIFICATION
 from memo_ray.protocol.prompts import fill
 from memo_ray.protocol.quoting import quote
-from memo_ray.protocol.schemas import schema_of
+from memo_ray.protocol.schemas import Schema, reading, schema_of, without_limits
 from memo_ray.protocol.stage import Stage, emit, turn_messages
-from memo_ray.protocol.state import Ask, Effects, State, Waiting
+from memo_ray.protocol.state import Ask, Effects, Reply, State, Waiting
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in (GROUNDING, IDENTIFICATION, ANSWERING)}
 
@@ -24,7 +28,28 @@ FIRST, REPAIR = "ask", "repair"
 
 
 def prompt(state: State) -> tuple[Message, ...]:
+    if state.config.prompts == "short":
+        return short.messages(state)
     return synthesis_messages(state) if state.stage == "synthesis" else turn_messages(STAGES[state.stage], state)
+
+
+def digest(config: ProtocolConfig) -> str:
+    """Sixteen hexadecimal digits that change with the wording of the prompts; recorded in every transcript."""
+    return short.digest() if config.prompts == "short" else prompts.digest()
+
+
+def schema(state: State) -> Schema:
+    """The schema of the reply that the state waits for."""
+    if state.config.prompts == "short":
+        return short.schema(state)
+    return schema_of(state.stage, state.config.max_sub_questions)
+
+
+def read(state: State, reply: Reply) -> dict[str, Any]:
+    """The value of the executive's reply, in the stage's full form. Raises GenerationError with the reason."""
+    with reading(reply.finish_reason):
+        value = parse_json(reply.text, without_limits(schema(state)))
+    return short.expand(state, value) if state.config.prompts == "short" else value
 
 
 def ask_executive(state: State, mended: tuple[Message, ...] = ()) -> tuple[State, Effects]:
@@ -40,7 +65,7 @@ def ask_executive(state: State, mended: tuple[Message, ...] = ()) -> tuple[State
         ),
         top_p=config.executive_top_p,
         max_tokens=config.executive_max_tokens,
-        schema=schema_of(state.stage, config.max_sub_questions),
+        schema=schema(state),
     )
     return replace(state, waiting=(Waiting(ask.id, "executive"),)), (ask,)
 

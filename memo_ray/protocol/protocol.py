@@ -14,10 +14,9 @@ from typing import Any
 from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.errors import GenerationError, ProtocolError
 from memo_ray.protocol.candidates import best
-from memo_ray.protocol.executive import LONGEST_REPLY, STAGES, ask_executive, may_repair, repair
+from memo_ray.protocol.executive import LONGEST_REPLY, STAGES, ask_executive, may_repair, read, repair
 from memo_ray.protocol.final import fallback, synthesised, unparsed
 from memo_ray.protocol.quoting import clean, printable
-from memo_ray.protocol.schemas import read_reply
 from memo_ray.protocol.stage import add_facts, emit, set_ended
 from memo_ray.protocol.state import (
     Asked,
@@ -169,7 +168,7 @@ def executive_replied(state: State, waiting: Waiting, event: Reply | Failed) -> 
     if isinstance(event, Failed):
         return lose_turn(state, f"the executive failed: {clean(event.reason)}")
     try:
-        value = read_reply(state.stage, state.config.max_sub_questions, event.text, event.finish_reason)
+        value = read(state, event)
     except GenerationError as error:
         if may_repair(state, waiting):
             return repair(state, event.text, str(error))
@@ -226,8 +225,7 @@ def synthesis_replied(state: State, waiting: Waiting, event: Reply | Failed) -> 
     """Take the final answer; else repair once, else its raw text, else ask again once, else the evidence's best."""
     if isinstance(event, Reply):
         try:
-            value = read_reply("synthesis", state.config.max_sub_questions, event.text, event.finish_reason)
-            return finish(state, "answered", value)
+            return finish(state, "answered", read(state, event))
         except GenerationError as error:
             state = replace(state, raw=clean(event.text, LONGEST_REPLY) or state.raw)
             if may_repair(state, waiting):

@@ -7,11 +7,12 @@ out there; all else must fit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from memo_ray.errors import GenerationError
-from memo_ray.models.replies import parse_json
 
 NAME_LENGTH = 80
 FACT_LENGTH = 120
@@ -29,7 +30,7 @@ EFFECTS = ("confirms", "adds", "eliminates", "nothing")
 ROLES = ("subject", "object", "intermediate")
 LABELS = ("high", "medium", "low", "contradiction", "non-responsive")
 
-LIMITS = frozenset({"minLength", "maxLength", "maxItems"})
+LIMITS = frozenset({"minLength", "maxLength", "maxItems", "pattern"})
 
 Schema = dict[str, Any]
 
@@ -117,13 +118,8 @@ def schema_of(stage: str, max_questions: int) -> Schema:
     return SCHEMAS[stage](max_questions)
 
 
-@cache
-def accepted(stage: str, max_questions: int) -> Schema:
-    """The schema that a reply is held against: `schema_of` without the limits on lengths."""
-    return without_limits(schema_of(stage, max_questions))
-
-
 def without_limits(schema: Any) -> Any:
+    """The schema that a reply is held against: the one asked for, without the limits on its texts and lists."""
     if isinstance(schema, dict):
         return {name: without_limits(part) for name, part in schema.items() if name not in LIMITS}
     if isinstance(schema, list):
@@ -131,10 +127,12 @@ def without_limits(schema: Any) -> Any:
     return schema
 
 
-def read_reply(stage: str, max_questions: int, reply: str, finish_reason: str) -> dict[str, Any]:
-    """The value of an executive's reply. Raises GenerationError with the reason, in words a model can act on."""
+@contextmanager
+def reading(finish_reason: str) -> Iterator[None]:
+    """Turns what goes wrong in reading a reply into a GenerationError in words that a model can act on."""
     try:
-        return parse_json(reply, accepted(stage, max_questions))
+        yield
+        return
     except GenerationError as error:
         reason = str(error)
     except (RecursionError, ValueError):

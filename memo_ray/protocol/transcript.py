@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.errors import ProtocolError
-from memo_ray.protocol.prompts import digest
+from memo_ray.protocol.executive import digest
 from memo_ray.protocol.state import Asked, Deadline, Event, Failed, Reply
 
 FORMAT = 1
@@ -31,7 +31,7 @@ def header(config: ProtocolConfig, schema_enforced: bool) -> str:
         {
             "transcript": FORMAT,
             "schema_enforced": schema_enforced,
-            "prompts": digest(),
+            "prompts": digest(config),
             "config": config.model_dump(mode="json"),
         }
     )

@@ -20,8 +20,8 @@ class Backend(Protocol):
         """The reply of `model` ("memory" or "executive") alone."""
         ...
 
-    def stream(self, model: str, request: ChatRequest) -> AsyncIterator[str]:
-        """The same, as text piece by piece."""
+    def stream(self, model: str, request: ChatRequest) -> AsyncIterator[str | ChatReply]:
+        """The same, as text piece by piece; the last item is the whole reply."""
         ...
 
     async def answer(self, answer_id: str, question: str) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from memo_ray.models.sources import check_folder, resolve
 from memo_ray.protocol.driver import Outcome, run_protocol
 from memo_ray.protocol.state import Emit
 from memo_ray.serving.answers import answer_body
-from memo_ray.serving.gateway import GatewaySettings, create_app, new_door
+from memo_ray.serving.failures import new_door
+from memo_ray.serving.gateway import GatewaySettings, create_app
 from memo_ray.serving.handles import HandleBackend, HandleChatModel
 
 
@@ -82,11 +83,11 @@ class ModelDeployment:
         async with self._call() as model:
             return asdict(await model.chat(ChatRequest(**request)))
 
-    async def stream(self, request: dict[str, Any]) -> AsyncIterator[str]:
-        """The reply's text piece by piece. Raises GenerationError."""
+    async def stream(self, request: dict[str, Any]) -> AsyncIterator[str | dict[str, Any]]:
+        """The reply's text piece by piece, then a ChatReply's fields. Raises GenerationError."""
         async with self._call() as model:
             async for piece in model.stream(ChatRequest(**request)):
-                yield piece
+                yield piece if isinstance(piece, str) else asdict(piece)
 
     async def stop(self) -> None:
         """Cancel the calls under way and refuse new ones, so that this replica can end at once."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import json
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -22,9 +21,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from memo_ray.errors import MemoError
-from memo_ray.models.chat import ChatRequest
+from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.serving.backend import Backend, Busy
 from memo_ray.serving.draining import Door
+from memo_ray.serving.failures import api_error, error_response
 from memo_ray.serving.openai_api import (
     DONE,
     ApiError,
@@ -42,7 +42,6 @@ from memo_ray.serving.streams import HEARTBEAT, limited
 HEARTBEAT_S = 15.0
 """A silent stream sends a comment this often, so that no proxy in between gives it up."""
 
-RETRY_AFTER_S = 1
 WELL = frozenset({"HEALTHY", "UPSCALING", "DOWNSCALING", "UPDATING"})
 SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -174,8 +173,7 @@ def model_card(name: str, created: int) -> dict[str, Any]:
 async def model_completion(backend: Backend, asked: ChatAsked, settings: GatewaySettings) -> dict[str, Any]:
     """The memory or the executive alone."""
     reply = await backend.chat(asked.model, chat_request(asked, settings))
-    used = usage(reply.input_tokens, reply.output_tokens, reply.cached_tokens)
-    return completion(new_id("chatcmpl"), asked.model, reply.text, reply.finish_reason, used)
+    return completion(new_id("chatcmpl"), asked.model, reply.text, reply.finish_reason, reply_usage(reply))
 
 
 async def memo_completion(backend: Backend, asked: ChatAsked) -> dict[str, Any]:
@@ -183,6 +181,11 @@ async def memo_completion(backend: Backend, asked: ChatAsked) -> dict[str, Any]:
     answer = await backend.answer(new_id("answer"), asked.question())
     extra = {key: answer[key] for key in ("id", "justification", "citations", "degraded")}
     return completion(new_id("chatcmpl"), "memo", answer["answer"], "stop", total_usage(answer), memo=extra)
+
+
+def reply_usage(reply: ChatReply) -> dict[str, Any]:
+    """The tokens of one model's reply."""
+    return usage(reply.input_tokens, reply.output_tokens, reply.cached_tokens)
 
 
 def total_usage(answer: dict[str, Any]) -> dict[str, Any]:
@@ -205,10 +208,12 @@ async def model_chunks(backend: Backend, asked: ChatAsked, settings: GatewaySett
         if not begun:
             yield chunks.start()
         begun = True
-        yield chunks.text(piece)
-    if not begun:
-        yield chunks.start()
-    yield chunks.finish("stop")
+        if isinstance(piece, str):
+            yield chunks.text(piece)
+            continue
+        yield chunks.finish(piece.finish_reason)
+        if asked.include_usage:
+            yield chunks.usage(reply_usage(piece))
     yield DONE
 
 
@@ -255,46 +260,3 @@ async def rest_of(first: str | None, paced: AsyncIterator[str | None], error_eve
             yield HEARTBEAT if line is None else line
     except (ApiError, Busy, TimeoutError, MemoError) as error:
         yield sse(api_error(error).body(), error_event)
-
-
-# Failures
-
-
-def api_error(error: Exception) -> ApiError:
-    """What a client is told of `error`. A bug is not explained to clients; its traceback is in the replica's log."""
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, Busy):
-        return ApiError(503, str(error), "server_error", "overloaded")
-    if isinstance(error, TimeoutError):
-        return ApiError(
-            504, "no answer within the server's time limit (serving.request_timeout_s)", "server_error", "timeout"
-        )
-    if isinstance(error, MemoError):
-        return ApiError(502, str(error), "server_error", "model_failed")
-    if isinstance(error, HTTPException):
-        return invalid(str(error.detail), status=error.status_code)
-    return ApiError(500, "internal error; the server's log says more", "server_error", "internal")
-
-
-HEADERS: dict[int, dict[str, str]] = {
-    401: {"WWW-Authenticate": "Bearer"},
-    503: {"Retry-After": str(RETRY_AFTER_S)},
-    504: {"x-should-retry": "false"},
-}
-"""By status. A client that asked again after 504 would double the work that was too slow already."""
-
-
-async def error_response(_: Request, error: Exception) -> Response:
-    return error_reply(api_error(error))
-
-
-def new_door() -> Door:
-    """The gateway's way in; once closing it answers 503."""
-    return Door(error_reply(ApiError(503, "the server is stopping; ask again in a moment", "server_error", "stopping")))
-
-
-def error_reply(told: ApiError) -> Response:
-    """The whole response for `told`."""
-    body = json.dumps(told.body(), ensure_ascii=False)
-    return Response(body, told.status, HEADERS.get(told.status), "application/json")

@@ -111,10 +111,10 @@ class HandleChatModel:
         if self._failures >= patience and not self._replies:
             raise ModelOutage(f"the {self.name} does not answer: {error or 'every call failed'}")
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[str]:
-        """The reply's text piece by piece."""
+    async def stream(self, request: ChatRequest) -> AsyncIterator[str | ChatReply]:
+        """The reply's text piece by piece, then the whole reply."""
         async for piece in items_of(self._handle, "stream", self.name, asdict(request)):
-            yield piece
+            yield piece if isinstance(piece, str) else ChatReply(**piece)
 
     async def close(self) -> None:
         """Nothing is held: the deployment outlives its callers."""
@@ -131,10 +131,10 @@ class HandleBackend:
         with busy():
             return ChatReply(**await reply_of(self._models[model].chat.remote(asdict(request)), model))
 
-    async def stream(self, model: str, request: ChatRequest) -> AsyncIterator[str]:
+    async def stream(self, model: str, request: ChatRequest) -> AsyncIterator[str | ChatReply]:
         with busy():
             async for piece in items_of(self._models[model], "stream", model, asdict(request)):
-                yield piece
+                yield piece if isinstance(piece, str) else ChatReply(**piece)
 
     async def answer(self, answer_id: str, question: str) -> dict[str, Any]:
         with busy():

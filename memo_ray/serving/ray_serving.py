@@ -29,7 +29,8 @@ from memo_ray.errors import ConfigError, EnvironmentProblem, GenerationError, Me
 from memo_ray.models.ray_engine import actor_resources
 from memo_ray.serving.client import healthy
 from memo_ray.serving.deployments import GatewayDeployment, ModelDeployment, ProtocolDeployment
-from memo_ray.serving.gateway import RETRY_AFTER_S, GatewaySettings, digest_of
+from memo_ray.serving.failures import RETRY_AFTER_S
+from memo_ray.serving.gateway import GatewaySettings, digest_of
 from memo_ray.serving.handles import APPLICATION
 
 logger = logging.getLogger(__name__)

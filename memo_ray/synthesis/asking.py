@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from memo_ray.errors import EngineDied, GenerationError
+from memo_ray.errors import EngineDied, GenerationError, PromptRefused
 from memo_ray.models.chat import ChatModel, ChatReply, ChatRequest, Message
 from memo_ray.models.replies import parse_json
 from memo_ray.rows import content_id
@@ -142,6 +142,8 @@ class Asker:
                 reply = await self._model.chat(request)
             except EngineDied:
                 raise
+            except PromptRefused as problem:
+                return self._fail(prompt, "refused", str(problem), "")
             except GenerationError as problem:
                 return self._fail(prompt, "engine", str(problem), "")
             self._charge(reply)
@@ -155,8 +157,6 @@ class Asker:
         return self._fail(prompt, "truncated" if cut(reply) else "unparsed", error, reply.text)
 
     def _fail(self, prompt: Prompt, reason: str, detail: str, reply: str) -> None:
-        if reason == "engine" and "the model allows" in detail:
-            reason = "prompt_too_long"
         self.count(prompt.step).failed[reason] += 1
         self.losses.append(prompt.lost(reason, detail, reply))
 

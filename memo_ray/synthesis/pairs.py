@@ -16,7 +16,7 @@ REASONS: dict[str, str] = {
     "unparsed": "the reply was not the JSON asked for, twice",
     "truncated": "the reply was cut at the token limit, twice",
     "engine": "the generator could not answer, or died twice on the chunk",
-    "prompt_too_long": "the prompt does not fit into the model",
+    "refused": "the model does not take the prompt: it is too long, or its chat template refuses it",
     "empty": "question or answer is empty",
     "identifier": "a document id, file name or tag stands in the text",
     "too_long": "the answer is longer than the step allows",

@@ -8,7 +8,10 @@ is never asked again: after a kill, only the rows in flight are.
 from __future__ import annotations
 
 import shutil
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from memo_ray.config.models import VllmModel
 from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.errors import GenerationError
 from memo_ray.models.ray_engine import actor_resources
+from memo_ray.progress import Progress
 from memo_ray.rows import Chunk, Document, Group, LedgerEntry, Reflection, Reject
 from memo_ray.synthesis import assembly, connections
 from memo_ray.synthesis.candidates import propose
@@ -36,20 +40,25 @@ CLIENT_CPUS = 0.1
 """What Ray reserves for an actor that only waits for an endpoint."""
 
 
-def synthesise(config: SynthesisConfig, corpus: Artifact, model_path: Path | None, attempt: Attempt) -> None:
+def synthesise(
+    config: SynthesisConfig, corpus: Artifact, model_path: Path | None, attempt: Attempt, progress: Progress
+) -> None:
     """Write `reflections`, `ledger` and `rejects`, with counts by step in the facts. Ray must be initialised.
 
     `model_path`: the generator's folder, which every node must see; None for an endpoint. Raises GenerationError
     when the generator does not start or dies too often, and when too many of its replies are unusable.
     """
     chunks, documents = corpus.rows("chunks", Chunk), corpus.rows("documents", Document)
-    extracted = run_pass("units", unit_rows(chunks, documents, config), config, model_path, attempt.progress)
+    units = unit_rows(chunks, documents, config)
+    with watching(attempt.progress / "units", len(units), "Steps 1 to 4", progress):
+        extracted = run_pass("units", units, config, model_path, attempt.progress)
     assembly.check_share(extracted, config, "Steps 1 to 4")
     connected: list[UnitResult] = []
     if "connections" not in config.without:
         offered = offers(chunks, extracted, StepSettings.load(config))
         rows = candidate_rows(offered, corpus.rows("groups", Group), identifiers_of(documents), config)
-        connected = run_pass("candidates", rows, config, model_path, attempt.progress)
+        with watching(attempt.progress / "candidates", len(rows), "Step 5", progress):
+            connected = run_pass("candidates", rows, config, model_path, attempt.progress)
         assembly.check_share(connected, config, "Step 5")
     tables = assembly.assemble([*extracted, *connected], config)
     attempt.write("reflections", tables.reflections, Reflection)
@@ -110,27 +119,47 @@ def make(kind: str, rows: list[dict[str, str]], folder: Path, config: SynthesisC
     engine = config.generator if isinstance(config.generator, VllmModel) else None
     resources: dict[str, Any] = actor_resources(engine) if engine else {"num_cpus": CLIENT_CPUS}
     read = ray.data.read_parquet(str(source)).repartition(target_num_rows_per_block=1)
-    mapped = read.map_batches(
-        RowWorker,
-        fn_constructor_args=(kind, config, model_path, started),
-        batch_size=1,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(
-            size=engine.replicas if engine else 1, max_tasks_in_flight_per_actor=config.chunks_in_flight
-        ),
-        max_concurrency=config.chunks_in_flight,
-        max_restarts=config.engine_restarts,
-        **resources,
+    pool = ActorPoolStrategy(
+        size=engine.replicas if engine else 1, max_tasks_in_flight_per_actor=config.chunks_in_flight
     )
     try:
         with warnings.catch_warnings():
-            # Ray 2.60 says that this argument will go and offers `write_parquet` nothing in its place.
+            # Ray 2.60 says that remote arguments will go, and offers no other way to these three.
             warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+            mapped = read.map_batches(
+                RowWorker,
+                fn_constructor_args=(kind, config, model_path, started),
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=pool,
+                max_concurrency=config.chunks_in_flight,
+                max_restarts=config.engine_restarts,
+                **resources,
+            )
             mapped.write_parquet(str(output), ray_remote_args={"num_cpus": 0})
     except ray.exceptions.RayError as error:
         raise GenerationError(
             f"synthesis: the generator's actors died too often; see the log above ({error})"
         ) from error
+
+
+@contextmanager
+def watching(folder: Path, total: int, note: str, progress: Progress) -> Iterator[None]:
+    """Tell how many rows of a pass are written, once a second, until the block ends."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(1):
+            # A file holds one row; after a kill there may be one too many.
+            progress(min(len(list((folder / "output").glob("*.parquet"))), total), total, note)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def outcomes(folder: Path) -> tuple[dict[str, str], list[str]]:

@@ -15,12 +15,19 @@ import torch
 from memo_ray.training.examples import Examples
 from memo_ray.training.packing import MicroBatch
 
+WIDTH_STEP, TARGETS_STEP = 16, 64
+"""Rows and targets are padded to multiples of these: oneDNN compiles its matrix products for each shape anew, which
+takes longer than a small model's step when every step has a shape of its own."""
+
+NO_TARGET = -100
+"""The target of a place that only pads; `torch.nn.functional.cross_entropy` leaves it out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """`inputs`: what the model's forward takes. `kept`: places, counted over all rows, that predict an answer token.
 
-    `targets`: the tokens they predict. `tokens`: tokens of examples; `padded`: tokens with padding.
+    `targets`: the tokens they predict, or NO_TARGET. `tokens`: tokens of examples; `padded`: tokens with padding.
     """
 
     inputs: dict[str, Any]
@@ -40,6 +47,8 @@ def make_batch(rows: MicroBatch, examples: Examples, pad: int, *, flat: bool, de
     lengths = examples.lengths
     packed = any(len(row) > 1 for row in rows)
     width = max((int(sum(lengths[index] for index in row)) for row in rows), default=1)
+    if not flat:
+        width = _rounded(width, WIDTH_STEP)
     ids = np.full((max(1, len(rows)), width), pad, dtype=np.int64)
     positions = np.zeros_like(ids)
     kept: list[np.ndarray] = []
@@ -63,14 +72,21 @@ def make_batch(rows: MicroBatch, examples: Examples, pad: int, *, flat: bool, de
     }
     if flat:
         inputs |= _sequence_lengths([int(lengths[index]) for row in rows for index in row] or [1], device)
-    none = np.zeros(0, dtype=np.int64)
+    answers = sum(map(len, targets))
+    spare = _rounded(answers, TARGETS_STEP) - answers
+    kept.append(np.zeros(spare, dtype=np.int64))
+    targets.append(np.full(spare, NO_TARGET, dtype=np.int64))
     return Batch(
         inputs,
-        torch.from_numpy(np.concatenate(kept) if kept else none).to(device),
-        torch.from_numpy(np.concatenate(targets) if targets else none).to(device),
+        torch.from_numpy(np.concatenate(kept)).to(device),
+        torch.from_numpy(np.concatenate(targets)).to(device),
         tokens=sum(int(lengths[index]) for row in rows for index in row),
         padded=ids.size,
     )
+
+
+def _rounded(count: int, step: int) -> int:
+    return -(-count // step) * step
 
 
 def _sequence_lengths(lengths: list[int], device: torch.device) -> dict[str, Any]:

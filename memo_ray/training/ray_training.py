@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,12 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from memo_ray.artifacts.store import Attempt
 from memo_ray.config.training import TrainingConfig
 from memo_ray.errors import MemoError, TrainingError
+from memo_ray.progress import Progress, unheard
 from memo_ray.rows import Reflection
 from memo_ray.training.checkpoints import History, link_tree, newest_state
 from memo_ray.training.deepspeed import environment
 from memo_ray.training.facts import facts_of
 from memo_ray.training.preparation import prepare
-
-Progress = Callable[[int, int, str], None]
-"""Told the steps taken, all steps, and a note on how it goes."""
 
 RUN = "run"
 SNAPSHOT = "checkpoint_manager_snapshot.json"
@@ -40,7 +37,7 @@ def train_memory(
     reflections: list[Reflection],
     base: Path,
     attempt: Attempt,
-    on_progress: Progress | None = None,
+    on_progress: Progress = unheard,
 ) -> None:
     """Fine-tune `base` on the `train` rows of `reflections` (paper, Section 4.2); needs ray to be initialised.
 
@@ -54,7 +51,7 @@ def train_memory(
     counts = prepare(config, chosen, base, attempt.progress / "examples")
     history = History.load(attempt.progress)
     if history is None or len(history.epochs) < config.epochs:
-        history = run_workers(config, base, attempt.progress, counts.pop("pad"), gpu, on_progress or no_progress)
+        history = run_workers(config, base, attempt.progress, counts.pop("pad"), gpu, on_progress)
     for epoch in range(1, config.epochs + 1):
         link_tree(attempt.progress / "models" / f"epoch-{epoch}", attempt.folder / f"epoch-{epoch}")
     attempt.facts |= facts_of(history) | counts
@@ -222,7 +219,3 @@ def forget_unusable_snapshot(run: Path) -> None:
         usable = False
     if not usable:
         path.unlink()
-
-
-def no_progress(done: int, total: int, note: str) -> None:
-    """For callers that show nothing."""

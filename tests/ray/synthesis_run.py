@@ -12,6 +12,7 @@ import ray
 from memo_ray.artifacts.store import Artifact, Store
 from memo_ray.config.models import OpenAIModel
 from memo_ray.config.synthesis import Connections, Grounding, HeldOut, Sampling, SynthesisConfig
+from memo_ray.progress import unheard
 from memo_ray.rows import Chunk, Document, Group, content_id
 from memo_ray.synthesis.ray_synthesis import synthesise
 
@@ -70,7 +71,7 @@ def run(root: Path, config: SynthesisConfig, documents: int = 10) -> Artifact:
     store = Store(root)
     made = corpus(store, documents)
     with store.attempt("synthesis", "synthesis", "1" * 64, {}, {}) as attempt:
-        synthesise(config, made, None, attempt)
+        synthesise(config, made, None, attempt, unheard)
     found = store.find("synthesis", "1" * 64)
     assert found is not None
     return found

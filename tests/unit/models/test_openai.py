@@ -14,7 +14,7 @@ import pytest
 
 from memo_ray.config.models import OpenAIModel
 from memo_ray.errors import ConfigError, GenerationError
-from memo_ray.models.chat import ChatRequest
+from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.models.openai import OpenAIChatModel
 
 REQUEST = ChatRequest("r1", ({"role": "user", "content": "Who?"},), 0.5, 8, schema={"type": "object"}, seed=7)
@@ -32,11 +32,13 @@ class Endpoint(BaseHTTPRequestHandler):
         if Endpoint.failures_left:
             Endpoint.failures_left -= 1
             return self.reply(503, {"error": {"message": "busy"}})
-        status = {"unknown": 404, "forbidden": 401, "broken": 400}.get(body["model"], 200)
+        status = {"unknown": 404, "forbidden": 401, "broken": 400, "down": 501}.get(body["model"], 200)
         if status != 200:
             return self.reply(status, {"error": {"message": "no"}})
         if body.get("stream"):
-            pieces = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in ("A", "da")]
+            pieces: list[Any] = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in ("A", "da")]
+            pieces.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]})
+            pieces.append({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}})
             lines = "".join(f"data: {json.dumps(piece)}\n\n" for piece in pieces) + "data: [DONE]\n\n"
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
@@ -87,10 +89,10 @@ def test_without_structured_outputs_no_schema_is_sent(url: str) -> None:
 
 
 def test_streaming(url: str) -> None:
-    async def collect() -> list[str]:
+    async def collect() -> list[str | ChatReply]:
         return [piece async for piece in model(url).stream(REQUEST)]
 
-    assert asyncio.run(collect()) == ["A", "da"]
+    assert asyncio.run(collect()) == ["A", "da", ChatReply("Ada", "length", 5, 2)]
 
 
 def test_a_busy_endpoint_is_tried_again(url: str) -> None:
@@ -104,7 +106,8 @@ def test_a_busy_endpoint_is_tried_again(url: str) -> None:
     [
         ("unknown", "does not know the model unknown"),
         ("forbidden", "refuses the key"),
-        ("broken", "answered status 400"),
+        ("broken", "refuses the request"),
+        ("down", "answered status 501"),
     ],
 )
 def test_failures_name_the_endpoint_and_the_remedy(url: str, name: str, said: str) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.errors import ProtocolError
-from memo_ray.protocol.executive import STAGES
+from memo_ray.protocol.executive import STAGES, read
 from memo_ray.protocol.prompts import FOLDER, PLACEHOLDERS, digest, fill, load
-from memo_ray.protocol.schemas import read_reply, schema_of
+from memo_ray.protocol.schemas import schema_of
+from memo_ray.protocol.state import Reply, State
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_the_worked_example_follows_the_schema_and_names_every_key(stage):
     config = ProtocolConfig()
     text = STAGES[stage].instructions(config) if stage in STAGES else fill("synthesis", common=fill("common"))
     example = next(line for line in text.splitlines() if line.startswith("{"))
-    assert json.loads(example) == read_reply(stage, config.max_sub_questions, example, "stop")
+    assert json.loads(example) == read(State(config, False, stage=stage), Reply("1", example))
     for name in schema_of(stage, config.max_sub_questions)["properties"]:
         assert f'"{name}":' in text.replace(example, "")
 

@@ -4,10 +4,18 @@ import json
 
 import pytest
 
+from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.errors import GenerationError
-from memo_ray.protocol.schemas import SCHEMAS, read_reply, schema_of
+from memo_ray.protocol.executive import read
+from memo_ray.protocol.schemas import SCHEMAS, schema_of
+from memo_ray.protocol.state import Reply, State
 
 STAGES = sorted(SCHEMAS)
+
+
+def read_reply(stage, max_questions, text, finish_reason):
+    state = State(ProtocolConfig(max_sub_questions=max_questions), False, stage=stage)
+    return read(state, Reply("1", text, finish_reason=finish_reason))
 
 
 def parts(schema):

@@ -46,7 +46,8 @@ async def test_dictionaries_go_in_and_come_out(endpoint: Endpoint) -> None:
     memory = await started(endpoint)
     reply = await memory.chat(REQUEST)
     assert (reply["text"], reply["finish_reason"], reply["input_tokens"]) == (RECALLED, "stop", 10)
-    assert "".join([piece async for piece in memory.stream(REQUEST)]) == RECALLED
+    *pieces, reply = [piece async for piece in memory.stream(REQUEST)]
+    assert "".join(pieces) == RECALLED == reply["text"]
     await memory.check_health()
     await memory.__del__()
     with pytest.raises(ConfigError, match="no user_config"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from memo_ray.errors import GenerationError
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.serving.backend import Busy
-from memo_ray.serving.gateway import GatewaySettings, create_app, digest_of, new_door
+from memo_ray.serving.failures import new_door
+from memo_ray.serving.gateway import GatewaySettings, create_app, digest_of
 
 pytestmark = pytest.mark.anyio
 
@@ -41,11 +43,12 @@ class Echo:
         await self.act()
         return ChatReply(f"{model}: {request.messages[-1]['content']}", "length", 3, 2, 1)
 
-    async def stream(self, model: str, request: ChatRequest) -> AsyncIterator[str]:
+    async def stream(self, model: str, request: ChatRequest) -> AsyncIterator[str | ChatReply]:
         self.requests.append(request)
         yield model
         await self.act()
         yield "!"
+        yield ChatReply(f"{model}!", "length", 7, 2)
 
     async def answer(self, answer_id: str, question: str) -> dict[str, Any]:
         await self.act()
@@ -148,6 +151,15 @@ async def test_a_failure_in_a_stream_is_its_last_event(echo: Echo) -> None:
     text = (await http.post("/v1/chat/completions", json=chat("memory", stream=True))).text
     assert '"content": "memory"' in text and "the engine died" in text
     assert "[DONE]" not in text
+
+
+async def test_a_stream_ends_with_the_reason_and_the_tokens(echo: Echo) -> None:
+    asked = chat("memory", stream=True, stream_options={"include_usage": True})
+    text = (await client_of(echo).post("/v1/chat/completions", json=asked)).text
+    *_, last, used, done = [line.removeprefix("data: ") for line in text.strip().split("\n\n")]
+    assert done == "[DONE]"
+    assert json.loads(last)["choices"][0]["finish_reason"] == "length"
+    assert (json.loads(used)["choices"], json.loads(used)["usage"]["completion_tokens"]) == ([], 2)
 
 
 async def test_time_is_limited_in_both_ways_of_asking(echo: Echo) -> None:

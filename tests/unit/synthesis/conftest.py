@@ -56,8 +56,10 @@ class Scripted:
         text = said if isinstance(said, str) else json.dumps(said)
         return ChatReply(text, "stop", input_tokens=10, output_tokens=5, cached_tokens=4)
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[str]:
-        yield (await self.chat(request)).text
+    async def stream(self, request: ChatRequest) -> AsyncIterator[str | ChatReply]:
+        reply = await self.chat(request)
+        yield reply.text
+        yield reply
 
     async def close(self) -> None:
         return None

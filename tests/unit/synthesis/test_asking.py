@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from memo_ray.errors import EngineDied, GenerationError
+from memo_ray.errors import EngineDied, GenerationError, PromptRefused
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Asker, Prompt, StepCount
@@ -61,15 +61,15 @@ def test_a_reply_cut_at_the_limit_is_truncated():
 
 
 @pytest.mark.parametrize(
-    ("message", "reason"),
+    ("error", "reason"),
     [
-        ("its prompt has 9000 tokens, the model allows 2048", "prompt_too_long"),
-        ("endpoint: cannot be reached", "engine"),
+        (PromptRefused("its prompt has 9000 tokens, the model allows 2048"), "refused"),
+        (GenerationError("endpoint: cannot be reached"), "engine"),
     ],
 )
-def test_a_model_that_cannot_answer_is_a_loss(message: str, reason: str):
+def test_a_model_that_cannot_answer_is_a_loss(error: GenerationError, reason: str):
     def fail(_: ChatRequest) -> str:
-        raise GenerationError(message)
+        raise error
 
     asker, values = ask(Scripted(fail), prompt())
     assert values == [] and asker.losses[0].reason == reason
