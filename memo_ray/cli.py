@@ -17,7 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     # Only now: the verbs' module brings in pydantic and the artefact store.
     from memo_ray import commands
     from memo_ray.errors import MemoError
+    from memo_ray.quiet import quiet_ray
 
+    quiet_ray()
     try:
         return getattr(commands, options.verb)(options)
     except MemoError as error:

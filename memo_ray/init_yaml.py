@@ -63,7 +63,7 @@ serving:
 evaluation:
   engine: *small
   max_tokens: 48
-  protocol_questions: 6
+  protocol_questions: 12
 # What to expect on two cores: half a minute for each start of an engine, then minutes a stage for a dozen short
 # articles; most trained pairs recalled word for word, few questions in other words answered.
 """

@@ -124,9 +124,7 @@ def expand(state: State, value: dict[str, Any]) -> dict[str, Any]:
     if state.stage == "answering":
         return {"role": "subject", "labels": [], "facts": [], "entity": "", "decision": "continue", "questions": [said]}
     asked = next((item.question for item in heard(state) if item.number in numbers), "")
-    because = (
-        f"To the question “{asked}” the memory answered “{said}”." if asked else "The memory knew nothing of this."
-    )
+    because = f"To “{asked}” the memory answered “{said}”." if asked else "The memory knew nothing of this."
     return {"justification": because, "evidence": numbers, "answer": said}
 
 

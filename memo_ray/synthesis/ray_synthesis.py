@@ -27,6 +27,7 @@ from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.errors import GenerationError
 from memo_ray.models.ray_engine import actor_resources
 from memo_ray.progress import Progress
+from memo_ray.quiet import RESTARTABLE, without_lines
 from memo_ray.rows import Chunk, Document, Group, LedgerEntry, Reflection, Reject
 from memo_ray.synthesis import assembly, connections
 from memo_ray.synthesis.candidates import propose
@@ -123,7 +124,7 @@ def make(kind: str, rows: list[dict[str, str]], folder: Path, config: SynthesisC
         size=engine.replicas if engine else 1, max_tasks_in_flight_per_actor=config.chunks_in_flight
     )
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), without_lines(RESTARTABLE):
             # Ray 2.60 says that remote arguments will go, and offers no other way to these three.
             warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
             mapped = read.map_batches(

@@ -32,11 +32,12 @@ WHO_MAY_IMPORT = {
 }
 """Library → the files that may import it, at their top or inside a function."""
 
-FOUNDATION = {"errors", "rows", "progress", "config", "artifacts", "models"}
+FOUNDATION = {"errors", "rows", "progress", "quiet", "config", "artifacts", "models"}
 ROOMS = {
     "errors": set[str](),
     "rows": set[str](),
     "progress": set[str](),
+    "quiet": set[str](),
     "config": {"errors"},
     "artifacts": {"errors", "rows", "config"},
     "models": FOUNDATION,
