@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memo_ray.artifacts.store import Artifact, Attempt
+from memo_ray.artifacts.tables import read_rows, write_rows
 from memo_ray.config.run import RunConfig
 from memo_ray.config.serving import ServingConfig
 from memo_ray.errors import GenerationError
@@ -42,7 +44,7 @@ def evaluate(
         earlier = results.merging.rows("answers", Answer)
     else:
         systems, chosen, earlier = epoch_systems(results, every=config.evaluation.epochs), "", []
-    found = ask_systems(config, base, {"base": base, **systems}, asked, progress)
+    found = ask_systems(config, base, {"base": base, **systems}, asked, attempt.progress / "alone", progress)
     answers = [*found.answers, *earlier]
     if results.merging is not None:
         memory = merged_memory(results.merging)
@@ -155,17 +157,41 @@ def question_sets(
 
 
 def ask_systems(
-    config: RunConfig, base: Path, systems: Mapping[str, Path], asked: Sequence[Asked], progress: Progress
+    config: RunConfig, base: Path, systems: Mapping[str, Path], asked: Sequence[Asked], folder: Path, progress: Progress
 ) -> Evaluated:
-    """Ask `systems` alone; the engine starts on `base`, which must be the first of them."""
+    """Ask `systems` alone; the engine starts on `base`. What `folder` holds of an earlier try is not asked again."""
     total, before = len(systems) * len(asked), list(systems)
+    left = {system: path for system, path in systems.items() if not put_away(folder, system).is_dir()}
 
     def count(system: str, done: int, of: int) -> None:
         progress(before.index(system) * of + done, total, f"asking {system}")
 
-    with Engine.start(config.evaluation.engine, base) as engine:
-        asking: Asking = ask_alone(engine, systems, asked, config.evaluation.max_tokens, count, loaded=base)
-    return Evaluated(asking.answers, [], asking.rejects, engine_starts=1)
+    if left:
+        with Engine.start(config.evaluation.engine, base) as engine:
+            loaded = base
+            for system, path in left.items():
+                most = config.evaluation.max_tokens
+                asking: Asking = ask_alone(engine, {system: path}, asked, most, count, loaded=loaded)
+                put_away_answers(folder, system, asking)
+                loaded = path
+    found = Evaluated(engine_starts=1 if left else 0)
+    for system in systems:
+        found.answers += read_rows(put_away(folder, system) / "answers.parquet", Answer)
+        found.rejects += read_rows(put_away(folder, system) / "rejects.parquet", Reject)
+    return found
+
+
+def put_away(folder: Path, system: str) -> Path:
+    """Where a system's answers lie once all of them are there."""
+    return folder / system.replace("/", "_")
+
+
+def put_away_answers(folder: Path, system: str, asking: Asking) -> None:
+    """Keep a system's answers for a later try; the folder gets its name when it is complete."""
+    unfinished = folder / f".{uuid.uuid4().hex}"
+    write_rows(unfinished / "answers.parquet", asking.answers, Answer)
+    write_rows(unfinished / "rejects.parquet", asking.rejects, Reject)
+    unfinished.rename(put_away(folder, system))
 
 
 def ask_protocol(
