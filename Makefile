@@ -54,4 +54,4 @@ lock: venv
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
-	find memo_ray jobs tests benchmarks requirements -name __pycache__ -type d -prune -exec rm -rf {} +
+	find memo_ray tests benchmarks requirements -name __pycache__ -type d -prune -exec rm -rf {} +

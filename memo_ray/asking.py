@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from memo_ray.config.serving import ServingConfig
 from memo_ray.errors import ConfigError
 from memo_ray.results import memory_of, relative
@@ -48,11 +50,11 @@ def running_gateway(workspace: Workspace, url: str | None) -> Iterator[str]:
     if url or (found and healthy(found)):
         yield str(found)
         return
+    config = workspace.config.serving.model_copy(update={"host": "127.0.0.1", "port": free_port()})
+    models = find_models(workspace, config)
     workspace.console.say("no `memo serve` is running for this run; starting its models for this question (a minute)")
     with workspace, workspace.ray():
-        served = start(
-            workspace, workspace.config.serving.model_copy(update={"host": "127.0.0.1", "port": free_port()})
-        )
+        served = start(workspace, config, models)
         try:
             yield served.url
         finally:
@@ -63,14 +65,21 @@ def serve_run(workspace: Workspace, changes: dict[str, Any]) -> None:
     """Serve until interrupted (Ctrl-C or SIGTERM), then take everything down again."""
     from memo_ray.serving.ray_serving import claim_port
 
-    config = ServingConfig.model_validate(workspace.config.serving.model_dump() | changes)
+    try:
+        config = ServingConfig.model_validate(workspace.config.serving.model_dump() | changes)
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        raise ConfigError(f"--{found['loc'][0]}: {found['msg']}, got {found['input']}") from None
+    models = find_models(workspace, config)
     claim_port(config.host, config.port)
     note = address_file(workspace)
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    # Until the models are up, either signal ends the command where it is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with workspace, workspace.ray():
-        served = start(workspace, config)
+        served = start(workspace, config, models)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
         try:
             note.write_text(json.dumps({"url": served.url, "process": os.getpid()}))
             print(f"serving {relative(workspace.folder)} at {served.url}/v1   (models: memo, memory; Ctrl-C ends it)")
@@ -82,16 +91,24 @@ def serve_run(workspace: Workspace, changes: dict[str, Any]) -> None:
             served.close()
 
 
-def start(workspace: Workspace, serving: ServingConfig) -> Any:
-    """Deploy the run's memory beside its executive on the workspace's Ray."""
-    from memo_ray.models.opening import source_of
-    from memo_ray.serving.ray_serving import deploy
+def find_models(workspace: Workspace, serving: ServingConfig) -> tuple[str, str | None]:
+    """The folders of memory and executive (None: an endpoint). Raises ConfigError before anything is started."""
+    from memo_ray.models.opening import check_key, key_of, source_of
 
+    check_key(serving.api_key_env, "serving")
+    check_key(key_of(serving.executive), "serving.executive")
     memory, chosen_by = memory_of(workspace)
     workspace.console.say(f"memory: {memory.name} ({chosen_by})")
     executive = source_of(serving.executive, "serving.executive")
+    return str(memory), str(executive.path) if executive else None
+
+
+def start(workspace: Workspace, serving: ServingConfig, models: tuple[str, str | None]) -> Any:
+    """Deploy memory and executive (`find_models`) on the workspace's Ray."""
+    from memo_ray.serving.ray_serving import deploy
+
     with workspace.console.stage("starting models"):
-        return deploy(serving, str(memory), str(executive.path) if executive else None)
+        return deploy(serving, *models)
 
 
 def address_file(workspace: Workspace) -> Path:
@@ -100,10 +117,13 @@ def address_file(workspace: Workspace) -> Path:
 
 
 def served_url(workspace: Workspace) -> str | None:
-    """The address that a `memo serve` of this run has left, running or not."""
+    """The address that a `memo serve` of this run has left, if its process still runs."""
     try:
-        return json.loads(address_file(workspace).read_text())["url"]
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        left = json.loads(address_file(workspace).read_text())
+        # Another run's server may have the address by now, once the process that left it is gone.
+        os.kill(left["process"], 0)
+        return left["url"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, ProcessLookupError, PermissionError):
         return None
 
 

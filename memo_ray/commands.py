@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from memo_ray.config.loading import load_run
-from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
-from memo_ray.errors import ConfigError, EnvironmentProblem
+from memo_ray.errors import ConfigError
 from memo_ray.pipeline import STAGES, run_stages
 from memo_ray.workspace import Workspace, open_run
 
@@ -29,11 +28,12 @@ def run(options: Namespace) -> int:
     """`memo run run.yaml`: the stages, the summary, the report, one answered question, and what to try next."""
     from memo_ray.results import finish
 
+    if options.only and (options.start or options.until):
+        raise ConfigError("--only: is one stage alone; leave out --from and --until, or --only")
     config = load_run(options.config, tuple(options.overrides))
     start, until = options.only or options.start or STAGES[0], options.only or options.until or STAGES[-1]
     console = Console(quiet=options.json)
     clock = time.monotonic()
-    preflight(config)
     with Workspace(config, console) as workspace:
         workspace.remember_config()
         console.say(f"run {config.name} in {workspace.folder}")
@@ -127,13 +127,3 @@ def bench(options: Namespace) -> int:
         measured = json.loads(done.stdout.strip().splitlines()[-1])
         print(json.dumps({"benchmark": script.stem, **measured}), flush=True)
     return 0
-
-
-def preflight(config: RunConfig) -> None:
-    """Name everything that is missing before anything long starts. Raises EnvironmentProblem with a line each."""
-    from memo_ray.preflight import needs_of, require
-
-    try:
-        require(needs_of(config))
-    except OSError as error:
-        raise EnvironmentProblem(f"root: {config.root}: {error.strerror}; choose another folder") from error

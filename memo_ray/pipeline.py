@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from memo_ray.artifacts.fingerprint import fingerprint
+from memo_ray.artifacts.fingerprint import files_digest, fingerprint
 from memo_ray.artifacts.store import Artifact, Attempt
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.training import TrainingConfig
@@ -30,6 +30,8 @@ STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 
 VERSIONS = {"corpus": 1, "synthesis": 1, "training": 1, "merging": 1, "evaluation": 1}
 """Raised when a stage's code changes what it makes; part of the fingerprint."""
+
+SYNTHESIS_READS = frozenset({"chunks.parquet", "documents.parquet", "groups.parquet"})
 
 NOT_SEMANTIC = {
     "corpus": {"paths", "questions", "name", "max_reject_share"},
@@ -95,14 +97,17 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
 
 def check_models(run: Workspace, wanted: tuple[str, ...]) -> None:
     """Find every model that the wanted stages name, before the first of them starts. Raises ConfigError."""
-    from memo_ray.models.opening import source_of
+    from memo_ray.models.opening import check_key, key_of, source_of
 
     if "synthesis" in wanted:
         source_of(run.config.synthesis.generator, "synthesis.generator")
+        check_key(key_of(run.config.synthesis.generator), "synthesis.generator")
     if "training" in wanted:
         base_model(run.config.training)
     if "evaluation" in wanted:
         source_of(run.config.serving.executive, "serving.executive")
+        check_key(key_of(run.config.serving.executive), "serving.executive")
+        check_key(run.config.serving.api_key_env, "serving")
 
 
 def make_corpus(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artifact:
@@ -130,7 +135,9 @@ def make_synthesis(run: Workspace, name: str, corpus: Artifact, may_run: bool) -
 
         synthesise(config, corpus, source.path if source else None, attempt, run.console.progress)
 
-    inputs = {"corpus": corpus.record.digest, "generator": identity(config.generator, source)}
+    # Not the whole corpus: its questions and rejects are no input, and a new question must cost no new memory.
+    read = {entry.path: entry.sha256 for entry in corpus.record.files if entry.path in SYNTHESIS_READS}
+    inputs = {"corpus": files_digest(read), "generator": identity(config.generator, source)}
     return make(run, "synthesis", name, semantics(config), inputs, build, may_run)
 
 
@@ -160,7 +167,12 @@ def make_merging(run: Workspace, results: Results, may_run: bool) -> Artifact:
 
     inputs = {f"training-{name}": artifact.record.digest for name, artifact in results.training.items()}
     inputs |= {f"synthesis-{name}": artifact.record.digest for name, artifact in results.synthesis.items()}
-    return make(run, "merging", "", semantic("merging", config), inputs, build, may_run)
+    inputs |= {f"corpus-{name}": artifact.record.digest for name, artifact in results.corpora.items()}
+    asking = run.config.evaluation
+    semantics = semantic("merging", config) | {
+        "asked": {"max_tokens": asking.max_tokens, "max_trained": asking.max_trained, "dtype": asking.engine.dtype}
+    }
+    return make(run, "merging", "", semantics, inputs, build, may_run)
 
 
 def make_evaluation(run: Workspace, results: Results, may_run: bool) -> Artifact:
@@ -203,11 +215,13 @@ def make(
     name = f"{stage}-{corpus}" if corpus else stage
     identity = fingerprint(stage, VERSIONS[stage], config, inputs)
     found = run.store.find(name, identity)
+    run.note(name, identity)
     if found is not None:
         run.console.reused(name, found)
         return found
     if not may_run:
         raise ConfigError(f"--from: {name} is not finished with these settings; start from {stage} or earlier")
+    run.preflight()
     with run.console.stage(name), run.ray(), run.store.attempt(name, stage, identity, config, inputs) as attempt:
         build(attempt)
     made = run.store.find(name, identity)

@@ -42,7 +42,8 @@ def session(log_folder: Path) -> Iterator[None]:
             ray.shutdown()
         return
     # AF_UNIX paths hold 107 bytes, so the session must lie directly under a short folder.
-    folder = Path(tempfile.mkdtemp(prefix="memo-", dir="/tmp"))
+    remove_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=f"memo-{os.getpid()}-", dir="/tmp"))
     # A cluster that only this process's children reach needs no token; say so, since Ray would write one to HOME.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -66,6 +67,14 @@ def session(log_folder: Path) -> Iterator[None]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers() -> None:
+    """Remove the session folders of this user's processes that were killed before they could."""
+    for folder in Path("/tmp").glob("memo-*-*"):
+        owner = folder.name.split("-")[1]
+        if owner.isdecimal() and folder.stat().st_uid == os.getuid() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep_logs(session_folder: Path, log_folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,24 @@ def finish(workspace: Workspace, results: Results, seconds: float | None) -> dic
     evaluation = results.evaluation
     answers = evaluation.rows("answers", Answer) if evaluation else []
     systems = evaluation.record.facts["systems"] if evaluation else {}
-    times = {"setup": setup_seconds(), "run": round(seconds, 1) if seconds is not None else None}
+    times = {"setup": setup_seconds(), "run": round(seconds, 1) if seconds is not None else earlier_seconds(workspace)}
     known = {name: value for name, value in times.items() if value is not None}
     summary = build_summary(workspace.config.name, results.all(), answers, systems, known)
-    write_summary(workspace.folder / "summary.json", summary)
+    if evaluation or not (workspace.folder / "report.html").exists():
+        write_summary(workspace.folder / "summary.json", summary)
     if evaluation:
         transcripts = evaluation.rows("transcripts", Transcript)
         config = workspace.config.model_dump(mode="json")
         write_report(workspace.folder, summary, results.all(), answers, transcripts, config)
     return summary
+
+
+def earlier_seconds(workspace: Workspace) -> float | None:
+    """How long the command took that wrote the summary which is there."""
+    try:
+        return float(json.loads((workspace.folder / "summary.json").read_bytes())["seconds"]["run"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def setup_seconds() -> float | None:
@@ -74,7 +84,7 @@ def example(evaluation: Artifact) -> str:
 
 
 def stored_results(workspace: Workspace) -> Results:
-    """The newest finished artefacts of a run, whatever settings they were made with."""
+    """The finished artefacts of a run with its settings."""
     results = Results()
     for corpus in workspace.config.corpora:
         for stage, found in (
@@ -82,11 +92,11 @@ def stored_results(workspace: Workspace) -> Results:
             ("synthesis", results.synthesis),
             ("training", results.training),
         ):
-            artifact = workspace.store.latest(f"{stage}-{corpus.name}")
+            artifact = workspace.finished(f"{stage}-{corpus.name}")
             if artifact is not None:
                 found[corpus.name] = artifact
-    results.merging = workspace.store.latest("merging")
-    results.evaluation = workspace.store.latest("evaluation")
+    results.merging = workspace.finished("merging")
+    results.evaluation = workspace.finished("evaluation")
     return results
 
 
@@ -123,7 +133,7 @@ def status_rows(workspace: Workspace) -> list[dict[str, Any]]:
 
 def status_row(workspace: Workspace, stage: str, name: str) -> dict[str, Any]:
     """The state of one artefact: finished, begun (an attempt left progress behind) or not begun."""
-    artifact = workspace.store.latest(name)
+    artifact = workspace.finished(name)
     if artifact is None:
         begun = any((workspace.store.root / name).glob("*/progress/*"))
         return {"stage": stage, "name": name, "state": "begun" if begun else "not begun"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -9,11 +11,20 @@ from types import TracebackType
 
 import yaml
 
-from memo_ray.artifacts.store import Store
+from memo_ray.artifacts.store import Artifact, Store
 from memo_ray.config.loading import load_run
 from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
-from memo_ray.errors import ConfigError
+from memo_ray.errors import ConfigError, EnvironmentProblem, StoreError
+
+LATER = {
+    "corpus": {"synthesis", "training", "merging", "evaluation"},
+    "synthesis": {"training", "merging", "evaluation"},
+    "training": {"merging", "evaluation"},
+    "merging": {"evaluation"},
+    "evaluation": set[str](),
+}
+"""Stage → the stages that read what it makes."""
 
 
 class Workspace:
@@ -26,6 +37,7 @@ class Workspace:
         self.store = Store(self.folder / "artifacts")
         self._open = ExitStack()
         self._ray_started = False
+        self._checked = False
 
     def __enter__(self) -> Workspace:
         return self
@@ -42,9 +54,59 @@ class Workspace:
 
     def remember_config(self) -> None:
         """Keep the settings beside the artefacts, so that `memo ask`, `serve` and `status` find them."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        self.config_path.write_text(text, encoding="utf-8")
+        self._replace(self.config_path, text)
+
+    def current(self) -> dict[str, str]:
+        """Fingerprints by artefact name of the run's last settings; those of other settings are not the run's."""
+        try:
+            return json.loads((self.folder / "current.json").read_bytes())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
+    def note(self, name: str, fingerprint: str) -> None:
+        """Note that with the run's settings artefact `name` has this fingerprint; what was made from another goes."""
+        current = self.current()
+        if current.get(name) == fingerprint:
+            return
+        stage, _, corpus = name.partition("-")
+        later = LATER[stage]
+        kept = {
+            other: value
+            for other, value in current.items()
+            if not (other.partition("-")[0] in later and (not corpus or other.partition("-")[2] in ("", corpus)))
+        }
+        self._replace(self.folder / "current.json", json.dumps(kept | {name: fingerprint}, indent=1))
+
+    def finished(self, name: str) -> Artifact | None:
+        """The finished artefact of that name with the run's settings."""
+        fingerprint = self.current().get(name)
+        return self.store.find(name, fingerprint) if fingerprint else None
+
+    def preflight(self) -> None:
+        """Name everything that is missing before anything long starts, once a command.
+
+        Raises EnvironmentProblem with a line each.
+        """
+        if self._checked:
+            return
+        from memo_ray.preflight import needs_of, require
+
+        try:
+            require(needs_of(self.config))
+        except OSError as error:
+            raise EnvironmentProblem(f"root: {self.config.root}: {error.strerror}; choose another folder") from error
+        self._checked = True
+
+    def _replace(self, path: Path, text: str) -> None:
+        """Write a file of the run in one step, so that a kill leaves the old one. Raises StoreError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+            scratch.write_text(text, encoding="utf-8")
+            scratch.replace(path)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written ({error.strerror}); check `root:` and its disk") from error
 
     @contextmanager
     def ray(self) -> Iterator[None]:

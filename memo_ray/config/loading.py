@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def load_run(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, OnceLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
@@ -43,12 +44,28 @@ def load_run(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     return validate(data, str(path))
 
 
+class OnceLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping. Raises ConstructorError naming the key and its line."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
+            if isinstance(key.value, str) and key.value != "<<":
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def validate(data: dict[str, Any], where: str) -> RunConfig:
     """`data` as a RunConfig. JSON mode keeps validation strict while YAML lists become tuples."""
     try:
-        return RunConfig.model_validate_json(json.dumps(data))
-    except TypeError:
+        text = json.dumps(data)
+    except (TypeError, ValueError, RecursionError):
         raise ConfigError(f"{where}: holds a value that is not text, a number, a list or a mapping; quote it") from None
+    try:
+        return RunConfig.model_validate_json(text)
     except ValidationError as error:
         found = error.errors(include_url=False)
         # A list with a bad item is also reported as too short; only the item's own mistake helps.
@@ -97,6 +114,8 @@ def explain(item: Any, where: str) -> str:
         message = "is required"
     elif not isinstance(item.get("input"), (dict, list)):
         message = f"{message}, got {json.dumps(item.get('input'))}"
+        if re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", str(item.get("input"))):
+            message += "; YAML reads this as text, write it with a dot, as 1.0e-4"
     return f"{where}: {key}: {message}"
 
 

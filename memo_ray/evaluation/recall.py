@@ -9,15 +9,18 @@ from memo_ray.rows import Answer
 
 
 def choose_epoch(answers: Iterable[Answer], epochs: Sequence[str]) -> str:
-    """The epoch (system name) with the best recall on held-out questions; of equals the earlier.
+    """The epoch (system name) with the best recall on held-out questions; of equals the best token F1, then the last.
 
     `epochs` is in the order of training. Without held-out answers it is the last: test questions are never
     looked at, since a choice made on them would flatter every later figure.
     """
     if not epochs:
         raise ValueError("choose_epoch needs the name of at least one epoch")
-    recall = held_out_recall(answers, epochs)
-    return max(epochs, key=lambda epoch: recall.get(epoch, -1.0)) if recall else epochs[-1]
+    table = recall_table(row for row in answers if row.kind == "held_out")
+    scored = [(table[epoch]["held_out"], place) for place, epoch in enumerate(epochs) if epoch in table]
+    if not scored:
+        return epochs[-1]
+    return epochs[max(scored, key=lambda row: (row[0]["recall"], row[0]["token_f1"], row[1]))[1]]
 
 
 def choice_facts(answers: Iterable[Answer], epochs: Sequence[str]) -> dict[str, object]:

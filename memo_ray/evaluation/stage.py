@@ -29,6 +29,9 @@ from memo_ray.models.ray_engine import Engine
 from memo_ray.progress import Progress
 from memo_ray.rows import Answer, Question, Reflection, Reject, Transcript
 
+QUESTIONS_AT_ONCE = 4
+"""Protocol questions under way together: a few users' load, so that the seconds a question takes mean something."""
+
 if TYPE_CHECKING:
     from memo_ray.pipeline import Results
 
@@ -199,7 +202,8 @@ def ask_protocol(
 ) -> Evaluated:
     """Serve `memory` and the executive, and put `count` of the corpora's questions through the gateway.
 
-    A question that the gateway cannot answer becomes a reject: neither right nor wrong.
+    A question that the gateway cannot answer becomes a reject: neither right nor wrong. Raises GenerationError when
+    none was answered: that is an outage and no result.
     """
     from memo_ray.serving.client import ask
     from memo_ray.serving.ray_serving import deploy
@@ -224,7 +228,7 @@ def ask_protocol(
         return protocol_rows(row, reply, time.perf_counter() - clock)
 
     try:
-        with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
+        with ThreadPoolExecutor(max_workers=min(len(chosen), QUESTIONS_AT_ONCE)) as pool:
             for done, outcome in enumerate(pool.map(put, chosen), start=1):
                 progress(done, len(chosen), "through the protocol")
                 if isinstance(outcome, Reject):
@@ -234,6 +238,8 @@ def ask_protocol(
                     found.transcripts.append(outcome[1])
     finally:
         served.close()
+    if not found.answers:
+        raise GenerationError(f"evaluation: no question came through the protocol: {found.rejects[0].detail}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from memo_ray.config.models import ModelConfig, OpenAIModel
@@ -13,6 +14,17 @@ from memo_ray.models.sources import ModelSource, resolve
 def source_of(config: ModelConfig, key: str) -> ModelSource | None:
     """The weights that `config` needs on this machine; None for an endpoint. `key` is named in errors."""
     return None if isinstance(config, OpenAIModel) else resolve(config.model, config.revision, f"{key}.model")
+
+
+def key_of(config: ModelConfig) -> str:
+    """The environment variable with a model's key; empty: it needs none."""
+    return config.api_key_env if isinstance(config, OpenAIModel) else ""
+
+
+def check_key(variable: str, key: str) -> None:
+    """Raise ConfigError when the environment variable that the setting `key`.api_key_env names is not set."""
+    if variable and not os.environ.get(variable):
+        raise ConfigError(f"{key}.api_key_env: the environment variable {variable} is not set; export the key")
 
 
 def identity(config: ModelConfig, source: ModelSource | None) -> str:

@@ -56,6 +56,10 @@ HELPERS = ("was", "is", "were", "did", "the", "a", "of", "in", "name", "year", "
 """Words that a question may always use, beside those of the question and the entity."""
 
 
+MOST_WORDS = 100
+"""Words of a question and an entity that a reply may use: each is an alternative of the engine's grammar."""
+
+
 def messages(state: State) -> tuple[Message, ...]:
     """The executive's prompt for the turn that `state` is in."""
     stage = state.stage
@@ -97,7 +101,7 @@ def schema(state: State) -> Schema:
 def question_pattern(state: State) -> str:
     """A question out of words that were shown, so that none is invented. No repeat counts: xgrammar has none."""
     words = [word.strip(",;:.?!\"'()") for word in f"{state.question} {state.entity}".split()]
-    known = dict.fromkeys([*words, *HELPERS])
+    known = dict.fromkeys([*words[:MOST_WORDS], *HELPERS])
     # A grammar inside a JSON string knows neither quotes nor backslashes.
     plain = [word for word in known if word and not re.search(r'["\\]', word)]
     longest_first = sorted(map(escaped, plain), key=lambda word: (-len(word), word))

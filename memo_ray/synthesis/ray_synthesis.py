@@ -138,6 +138,10 @@ def make(kind: str, rows: list[dict[str, str]], folder: Path, config: SynthesisC
                 **resources,
             )
             mapped.write_parquet(str(output), ray_remote_args={"num_cpus": 0})
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, OSError):
+            raise error.cause from error
+        raise
     except ray.exceptions.RayError as error:
         raise GenerationError(
             f"synthesis: the generator's actors died too often; see the log above ({error})"

@@ -248,6 +248,9 @@ async def connect(
 def semantics(config: SynthesisConfig) -> dict[str, Any]:
     """What changes the result, as JSON: the settings and the prompts' digests, but neither worker counts nor paths."""
     settings = StepSettings.load(config)
-    data = config.model_dump(mode="json", exclude={"chunks_in_flight", "engine_restarts", "generator"})
-    generator = config.generator.model_dump(mode="json", include={"engine", "model", "dtype", "max_model_len"})
+    data = config.model_dump(
+        mode="json", exclude={"chunks_in_flight", "engine_restarts", "max_reject_share", "generator"}
+    )
+    # Which model it is stands among the inputs, by its digest.
+    generator = config.generator.model_dump(mode="json", include={"engine", "dtype", "max_model_len", "engine_args"})
     return {**data, "generator": generator, "prompt_digests": settings.prompts.digests}

@@ -24,6 +24,9 @@ from memo_ray.synthesis.settings import StepSettings
 
 INPUT = pa.schema([("row_id", pa.string()), ("payload", pa.string())])
 OUTPUT = pa.schema([("row_id", pa.string()), ("result", pa.string()), ("error", pa.string())])
+RETRY_PAUSES_S = (5.0, 30.0)
+"""Waits before a row is tried again in which the generator left prompts unanswered, beyond its client's own tries."""
+
 DEATHS_A_ROW = 2
 """A row in flight at so many engine deaths is given up: it may be what kills the engine."""
 
@@ -42,6 +45,7 @@ class RowWorker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deaths = 0
         self._starts = 0
+        self._successes = 0
         self._broken = ""
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
@@ -60,12 +64,11 @@ class RowWorker:
         while self._begin(row_id):
             model = await self._open()
             try:
-                result = await self._work(row_id, payload, model)
+                result = await self._patiently(row_id, payload, model)
             except EngineDied as death:
                 await self._bury(model, death)
                 continue
             self._mark(row_id).unlink(missing_ok=True)
-            self._refuse_silence(result)
             return self._charged(result)
         self._mark(row_id).unlink(missing_ok=True)
         step = "connections" if self._kind == "candidates" else "direct"
@@ -73,6 +76,31 @@ class RowWorker:
         given_up = Lost(step, "engine", detail, row_id, self._first_chunk(row_id, payload), payload[:2000])
         counts = {step: {"prompts": 1, "checks": 0, "made": 0, "kept": 0, "failed": {"engine": 1}, "lost": {}}}
         return self._charged(UnitResult([], [given_up], counts, {}))
+
+    async def _patiently(self, row_id: str, payload: str, model: ChatModel) -> UnitResult:
+        """The row's result; a row with unanswered prompts is tried again after a while.
+
+        Raises GenerationError when the generator answers nothing at all. If it answers other rows, or the rest of
+        this one, the prompts are at fault: they stay lost.
+        """
+        before, spent = self._successes, Counter[str]()
+        pauses = iter(RETRY_PAUSES_S)
+        while True:
+            result = await self._work(row_id, payload, model)
+            spent.update(result.cost)
+            result.cost = dict(spent)
+            unanswered = [loss for loss in result.losses if loss.reason == "engine"]
+            if not unanswered:
+                self._successes += 1
+                return result
+            heard = bool(spent["prompts"]) or self._successes > before
+            pause = next(pauses, None) if heard or self._successes else None
+            if pause is not None:
+                await asyncio.sleep(pause)
+            elif heard:
+                return result
+            else:
+                raise GenerationError(f"the generator answers nothing: {unanswered[0].detail}")
 
     async def _work(self, row_id: str, payload: str, model: ChatModel) -> UnitResult:
         if self._kind == "candidates":
@@ -122,12 +150,6 @@ class RowWorker:
                     f"the generator's engine died {self._deaths} times, engine_restarts allows "
                     f"{self._config.engine_restarts}; the log above says why, often memory ({death})"
                 )
-
-    def _refuse_silence(self, result: UnitResult) -> None:
-        """Raise when the model answered none of a row's prompts: every other row would fare alike, only slowly."""
-        silent = [loss for loss in result.losses if loss.reason == "engine"]
-        if silent and not result.cost.get("prompts"):
-            raise GenerationError(f"the generator answers nothing: {silent[0].detail}")
 
     def _charged(self, result: UnitResult) -> UnitResult:
         """The result with the engine starts that no row has reported yet."""

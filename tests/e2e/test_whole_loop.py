@@ -23,7 +23,7 @@ METHODS = ("linear", "task_arithmetic", "slerp", "ties", "dare_linear", "dare_ti
 RECIPES = [{"method": method} | extra for method, extra in zip(
     METHODS, ({}, {}, {"t": 0.5}, {"density": 0.5}, {"density": 0.5}, {"density": 0.5}), strict=True)]  # fmt: skip
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
 
 def memo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,7 +42,7 @@ def config_of(folder: Path) -> dict[str, Any]:
         paths = [str(ROOT / "demo" / "documents" / f"{document}.md") for document in documents]
         config["corpora"].append({"name": name, "paths": paths, "questions": f"{name}.jsonl", "groups": "all"})
     config["name"] = "halves"
-    config["training"] |= {"epochs": 8, "reflections_per_step": 8}
+    config["training"] |= {"epochs": 5, "reflections_per_step": 8}
     config["merging"] = {"recipes": RECIPES}
     config["evaluation"] |= {"protocol_questions": 2}
     return config

@@ -94,3 +94,19 @@ def test_settings_cannot_be_changed_afterwards(tmp_path: Path) -> None:
     run: RunConfig = load_run(write(tmp_path, GOOD))
     with pytest.raises(ValueError, match="frozen"):
         run.name = "other"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: x\ntraining: {epochs: 2, epochs: 9}\n", r"line 2: is not valid YAML \(the key epochs stands twice\)"),
+        ("name: &x [*x]\n", "holds a value that is not text"),
+        ("name: x\ntraining: {learning_rate: 1e-4}\n", r"got \"1e-4\"; YAML reads this as text, write it with a dot"),
+        ("name: x\ntraining: {learning_rate: .inf}\n", "training.learning_rate: "),
+    ],
+)
+def test_yaml_s_own_traps_are_named(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"{text}corpora: [{{name: c, paths: [d]}}]\n")
+    with pytest.raises(ConfigError, match=said):
+        load_run(path)
