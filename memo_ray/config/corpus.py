@@ -25,6 +25,7 @@ class SlidingWindow(Settings):
 
     @model_validator(mode="after")
     def overlap_is_shorter(self) -> Self:
+        """Refuse an overlap that would keep the window from moving on."""
         if self.overlap >= self.words:
             raise ValueError(f"overlap ({self.overlap}) must be smaller than words ({self.words})")
         return self
@@ -55,6 +56,7 @@ class CorpusConfig(Settings):
 
     @model_validator(mode="after")
     def label_has_a_column(self) -> Self:
+        """Refuse groups by label without the label's column."""
         if self.groups == "label" and not self.label_column:
             raise ValueError("groups: label needs label_column, the column that holds the label")
         return self

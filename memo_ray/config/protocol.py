@@ -44,6 +44,7 @@ class ProtocolConfig(Settings):
 
     @model_validator(mode="after")
     def elimination_follows_demotion(self) -> Self:
+        """Refuse limits that would strike a candidate before it is moved down."""
         if self.eliminate_after < self.demote_after:
             raise ValueError("eliminate_after must not be smaller than demote_after")
         return self

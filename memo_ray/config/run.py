@@ -28,6 +28,7 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def names_and_merging_agree(self) -> Self:
+        """Refuse two corpora of one name, and merging that does not fit their number."""
         names = [corpus.name for corpus in self.corpora]
         if len(set(names)) < len(names):
             raise ValueError(f"corpora: every corpus needs its own name, got {', '.join(names)}")

@@ -21,6 +21,7 @@ class ReplicaSettings(Settings):
 
     @model_validator(mode="after")
     def bounds_are_ordered(self) -> Self:
+        """Refuse bounds of the autoscaler that cross."""
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas ({self.min_replicas}) must not exceed max_replicas ({self.max_replicas})")
         autoscaled = self.min_replicas < self.max_replicas

@@ -95,6 +95,7 @@ class SynthesisConfig(Settings):
 
     @model_validator(mode="after")
     def spans_need_sentences(self) -> Self:
+        """Refuse answer spans with prompts that show whole chunks."""
         if self.answers == "spans" and self.prompts != "sentence":
             raise ValueError("answers: spans cuts answers out of single sentences; it needs prompts: sentence")
         return self

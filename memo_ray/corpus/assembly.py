@@ -40,7 +40,9 @@ class Prepared:
 class Sink(Protocol):
     """Where finished rows go, one at a time."""
 
-    def append(self, row: Any, /) -> None: ...
+    def append(self, row: Any, /) -> None:
+        """Take one row."""
+        ...
 
 
 def prepare(document: Document, config: CorpusConfig) -> Prepared:

@@ -123,6 +123,7 @@ class TableWriter:
         return self
 
     def append(self, row: Any, /) -> None:
+        """Write one row, with others in a batch."""
         self._held.append(row)
         self._characters += len(row.text)
         if self._characters >= ROW_GROUP_CHARACTERS:

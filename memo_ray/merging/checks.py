@@ -41,6 +41,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
+        """How many numbers the tensor holds."""
         product = 1
         for size in self.shape:
             product *= size

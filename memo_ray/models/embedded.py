@@ -18,6 +18,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +54,25 @@ def embedded_model() -> tuple[Path, str]:
             made = Path(scratch) / "model"
             _convert(_fetch_gguf(Path(scratch)), made)
             digest = _folder_digest(made)
-            (made / "READY").write_text(json.dumps({"digest": digest, "files": _sizes(made)}))
+            (made / "READY").write_text(json.dumps({"digest": digest}))
             made.rename(folder)
         return folder, digest
 
 
 def _ready(folder: Path) -> str | None:
-    """The recorded digest when every file is there with its recorded size; else None."""
+    """The recorded digest when the files have it; else None."""
     try:
-        ready = json.loads((folder / "READY").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        digest = json.loads((folder / "READY").read_text())["digest"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
         return None
-    return ready["digest"] if ready["files"] == _sizes(folder) else None
+    stamp = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in _files(folder))
+    return digest if digest == _digest_once(folder, stamp) else None
+
+
+@cache
+def _digest_once(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
+    """`_folder_digest`, computed once a process while the files keep their sizes and times."""
+    return _folder_digest(folder)
 
 
 def _fetch_gguf(scratch: Path) -> Path:
@@ -99,19 +107,25 @@ def _convert(gguf: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.name != "READY"}
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name != "READY")
 
 
 def _folder_digest(folder: Path) -> str:
     from memo_ray.artifacts.fingerprint import file_digest, files_digest
 
-    return files_digest({path.name: file_digest(path) for path in sorted(folder.iterdir())})
+    return files_digest({path.name: file_digest(path) for path in _files(folder)})
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a")
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cache {path.parent}: cannot be written ({error.strerror}); set MEMO_CACHE to another folder"
+        ) from None
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -31,17 +31,21 @@ class EngineActor:
     """The actor's side; methods run on its event loop."""
 
     async def start(self, config: VllmModel, path: str) -> None:
+        """Start the engine on the folder `path`."""
         from memo_ray.models.vllm import VllmChatModel
 
         self._model = await VllmChatModel.start(config, Path(path))
 
     async def chat(self, requests: list[ChatRequest]) -> list[ChatReply]:
+        """Replies in the order of `requests`, all worked on at once."""
         return list(await asyncio.gather(*(self._model.chat(request) for request in requests)))
 
     async def reload(self, path: str) -> None:
+        """Swap the weights in place."""
         await self._model.reload_weights(Path(path))
 
     async def close(self) -> None:
+        """Stop the engine's processes."""
         await self._model.close()
 
 

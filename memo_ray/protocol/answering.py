@@ -18,6 +18,7 @@ from memo_ray.protocol.state import Emit, State, SubQuestion
 
 
 def instructions(config: ProtocolConfig) -> str:
+    """The system message of the stage."""
     return fill("answering", common=fill("common"), asking=asking(config))
 
 
@@ -28,12 +29,14 @@ def entity_lines(state: State) -> tuple[str, ...]:
 
 
 def situation(state: State) -> tuple[str, ...]:
+    """The entity, the other candidates and the known facts, as lines of the state."""
     others = [quote(item.name) for item in state.candidates if key(item.name) != key(state.entity)]
     listing = (f"Other candidates: {'; '.join(others)}",) if others else ()
     return (*entity_lines(state), *listing, *fact_lines(state))
 
 
 def take(state: State, value: dict[str, Any]) -> Turn:
+    """What the stage makes of a reply: role, labels, facts, perhaps another entity, and what to ask."""
     numbers = {item.number for item in state.evidence}
     labels = {number: row["label"] for row in value["labels"] for number in known([row["evidence"]], numbers)}
     state = replace(

@@ -24,6 +24,7 @@ Data = dict[str, Any]
 
 
 def answer_line(data: Data) -> list[str]:
+    """The memory's answer to a sub-question, as a line."""
     note = f" ({data['note']})" if data["note"] else ""
     return [f"  [{data['number']}] {data['question']}", f"      {data['answer']}{note}"]
 
@@ -39,11 +40,13 @@ def candidate_lines(data: Data) -> list[str]:
 
 
 def entity_line(data: Data) -> list[str]:
+    """The entity that Stage 3 asks about, as a line."""
     instead = f", instead of {data['pivot_from']}" if data["pivot_from"] else ""
     return [f"  entity: {data['name']} ({'confirmed' if data['confirmed'] else 'best guess'}{instead})"]
 
 
 def final_lines(data: Data) -> list[str]:
+    """The answer, its reason and what supports it, as lines."""
     how = {"unparsed": " (unparsed reply)", "failed": " (no synthesis)", "deadline": " (time was up)"}
     return [f"Answer: {data['answer']}{how.get(data['stop_reason'], '')}"]
 

@@ -43,10 +43,12 @@ class Outcome:
 
     @property
     def answer(self) -> str:
+        """The final answer."""
         return self.done.answer
 
     @property
     def justification(self) -> str:
+        """Why it is the answer."""
         return self.done.justification
 
     @property
@@ -56,6 +58,7 @@ class Outcome:
 
     @property
     def stages(self) -> tuple[StageFacts, ...]:
+        """What each stage did and cost."""
         return self.done.stages
 
     @property
@@ -80,9 +83,11 @@ class Transport:
     cancelled: list[asyncio.Task[Event]] = field(default_factory=list)
 
     def ask(self, ask: Ask) -> None:
+        """Put an ask to its model."""
         self.tasks[ask.id] = asyncio.create_task(self.reply_to(ask), name=f"{self.run_id}/{ask.id}")
 
     def cancel(self, ask_id: str) -> None:
+        """Cancel an ask that is under way."""
         task = self.tasks.pop(ask_id)
         task.cancel()
         self.cancelled.append(task)

@@ -28,6 +28,7 @@ FIRST, REPAIR = "ask", "repair"
 
 
 def prompt(state: State) -> tuple[Message, ...]:
+    """The conversation that the executive is shown for the state's turn."""
     if state.config.prompts == "short":
         return short.messages(state)
     return synthesis_messages(state) if state.stage == "synthesis" else turn_messages(STAGES[state.stage], state)

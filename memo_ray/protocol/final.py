@@ -99,6 +99,7 @@ def most_frequent(items: list[Evidence]) -> tuple[Evidence, ...]:
 
 
 def done(state: State, answer: str, justification: str, citations: tuple[Evidence, ...], reason: StopReason) -> Done:
+    """The end of a question with this answer."""
     return Done(
         answer=answer,
         justification=justification,

@@ -11,14 +11,17 @@ from memo_ray.protocol.state import State, SubQuestion
 
 
 def instructions(config: ProtocolConfig) -> str:
+    """The system message of the stage."""
     return fill("grounding", common=fill("common"), asking=asking(config))
 
 
 def situation(state: State) -> tuple[str, ...]:
+    """Nothing: the stage has a question and no state."""
     return ()
 
 
 def take(state: State, value: dict[str, Any]) -> Turn:
+    """The sub-questions of a reply."""
     return Turn(state, tuple(SubQuestion(question) for question in value["questions"]))
 
 

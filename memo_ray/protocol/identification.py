@@ -18,6 +18,7 @@ from memo_ray.protocol.state import Candidate, Emit, State, SubQuestion
 
 
 def instructions(config: ProtocolConfig) -> str:
+    """The system message of the stage."""
     return fill(
         "identification",
         common=fill("common"),
@@ -43,6 +44,7 @@ def candidate_line(state: State, candidate: Candidate) -> str:
 
 
 def take(state: State, value: dict[str, Any]) -> Turn:
+    """What the stage makes of a reply: facts, candidates, perhaps the entity, and what to ask."""
     certain = {item.number for item in state.evidence if not item.unsure}
     tallies = confirm(state.tallies, value["findings"], certain)
     candidates, refused = replacement(value["candidates"], tallies, certain)
@@ -72,6 +74,7 @@ def confirmed(state: State, entity: str) -> State:
 
 
 def reported(state: State, findings: list[dict[str, Any]], refused: tuple[str, ...]) -> tuple[Emit, ...]:
+    """The stage events of a reply."""
     numbers = {item.number for item in state.evidence}
     valid = [
         {"evidence": number, "effect": row["effect"], "about": name_of(row["about"])}

@@ -99,6 +99,7 @@ def trace(lines: Iterable[str]) -> Iterator[Effects]:
 
 
 def asked(state: State, event: Asked) -> Step:
+    """Take the user's question and begin Stage 1."""
     if state.stage != "new":
         raise ProtocolError("a question is already being answered; each needs a state of its own")
     question = printable(event.question).strip()
@@ -179,6 +180,7 @@ def executive_replied(state: State, waiting: Waiting, event: Reply | Failed) -> 
 
 
 def lose_turn(state: State, reason: str) -> Step:
+    """Count a turn whose reply could not be used, and go on."""
     lost = emit(state, "turn_lost", reason=reason)
     state, effects = next_turn(add_facts(state, lost=1))
     return state, (lost, *effects)
@@ -213,6 +215,7 @@ def memory_answered(state: State, waiting: Waiting, event: Reply | Failed) -> St
 
 
 def join(state: State) -> Step:
+    """Take in the memory's answers of a turn, and go on."""
     state, emits = gather(state)
     state, effects = next_turn(state)
     return state, (*emits, *effects)

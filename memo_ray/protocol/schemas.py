@@ -46,14 +46,17 @@ def record(**properties: Schema) -> Schema:
 
 
 def text(limit: int, least: int = 0) -> Schema:
+    """A string of at most `limit` characters."""
     return {"type": "string", "minLength": least, "maxLength": limit}
 
 
 def listing(items: Schema, limit: int, least: int = 0) -> Schema:
+    """A list of at most `limit` items."""
     return {"type": "array", "items": items, "minItems": least, "maxItems": limit}
 
 
 def choice(values: tuple[str, ...]) -> Schema:
+    """One of `values`."""
     return {"type": "string", "enum": list(values)}
 
 

@@ -82,6 +82,7 @@ def shown(question: str, said: tuple[tuple[str, str], ...], entity: str) -> str:
 
 
 def one_line(text: str) -> str:
+    """Quoted text without line breaks."""
     return " ".join(quote(text).split())
 
 

@@ -81,6 +81,7 @@ def memory_asks(state: State, selection: Selection) -> tuple[Ask, ...]:
 
 
 def select_emits(state: State, selection: Selection) -> tuple[Emit, ...]:
+    """The stage events of a selection: what is dropped and what is asked."""
     rows = [(item.id, item.question) for item in selection.waiting]
     asked = [{"id": ask_id, "question": row.question, "about": row.about} for ask_id, row in rows]
     dropped = (emit(state, "dropped", question=text, reason=reason) for text, reason in selection.dropped)
@@ -128,6 +129,7 @@ def count_streaks(state: State, answers: Iterable[tuple[SubQuestion, Evidence]])
 
 
 def evidence_of(state: State, item: Waiting, number: int) -> Evidence:
+    """A sub-question and its answer as evidence."""
     answer = clean(item.answer or "")
     unsure = is_unsure(answer)
     return Evidence(
@@ -149,6 +151,7 @@ def evidence_line(item: Evidence, dead: bool) -> str:
 
 
 def answer_data(item: Evidence) -> dict[str, str | int | bool]:
+    """Evidence as a stage event shows it."""
     return {
         "number": item.number,
         "id": item.id,

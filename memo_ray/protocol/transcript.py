@@ -68,6 +68,7 @@ def question_of(lines: Iterable[str]) -> str:
 
 
 def read_line(number: int, text: str) -> dict[str, Any]:
+    """A line's JSON object. Raises ProtocolError naming the line."""
     try:
         row = json.loads(text)
     except json.JSONDecodeError as error:
@@ -78,6 +79,7 @@ def read_line(number: int, text: str) -> dict[str, Any]:
 
 
 def read_event(number: int, row: dict[str, Any]) -> Event:
+    """A line's event. Raises ProtocolError naming the line and the field."""
     name = row.get("event")
     if name not in EVENTS:
         raise ProtocolError(f"transcript line {number}: unknown event {name!r}; known: {', '.join(EVENTS)}")

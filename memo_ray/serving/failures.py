@@ -44,6 +44,7 @@ HEADERS: dict[int, dict[str, str]] = {
 
 
 async def error_response(_: Request, error: Exception) -> Response:
+    """FastAPI's handler of every failure."""
     return error_reply(api_error(error))
 
 

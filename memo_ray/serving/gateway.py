@@ -160,10 +160,12 @@ def chat_request(asked: ChatAsked, settings: GatewaySettings) -> ChatRequest:
 
 
 def new_id(prefix: str) -> str:
+    """A random id that begins with `prefix`."""
     return f"{prefix}-{uuid.uuid4().hex}"
 
 
 def model_card(name: str, created: int) -> dict[str, Any]:
+    """A model as GET /v1/models lists it."""
     return {"id": name, "object": "model", "created": created, "owned_by": "memo-ray"}
 
 
@@ -254,6 +256,7 @@ class EventStream(StreamingResponse):
 
 
 async def rest_of(first: str | None, paced: AsyncIterator[str | None], error_event: str) -> AsyncIterator[str]:
+    """The first line and those that follow; what fails on the way is the last event."""
     yield HEARTBEAT if first is None else first
     try:
         async for line in paced:

@@ -128,24 +128,29 @@ class HandleBackend:
         self._protocol = protocol
 
     async def chat(self, model: str, request: ChatRequest) -> ChatReply:
+        """The reply of one model alone."""
         with busy():
             return ChatReply(**await reply_of(self._models[model].chat.remote(asdict(request)), model))
 
     async def stream(self, model: str, request: ChatRequest) -> AsyncIterator[str | ChatReply]:
+        """The same, piece by piece, then the whole reply."""
         with busy():
             async for piece in items_of(self._models[model], "stream", model, asdict(request)):
                 yield piece if isinstance(piece, str) else ChatReply(**piece)
 
     async def answer(self, answer_id: str, question: str) -> dict[str, Any]:
+        """The whole protocol's answer."""
         with busy():
             return await reply_of(self._protocol.answer.remote(answer_id, question), "protocol")
 
     async def events(self, answer_id: str, question: str) -> AsyncIterator[dict[str, Any]]:
+        """The protocol's stage events, then the answer."""
         with busy():
             async for item in items_of(self._protocol, "events", "protocol", answer_id, question):
                 yield item
 
     async def health(self) -> dict[str, str]:
+        """The state of each deployment."""
         # A blocking call to Serve's controller.
         return await asyncio.to_thread(deployment_states)
 

@@ -86,11 +86,15 @@ class Body(BaseModel):
 
 
 class StreamOptions(Body):
+    """`stream_options` of a chat completion."""
+
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
 class JsonSchema(Body):
+    """`json_schema` of a response format."""
+
     name: str = ""
     description: str = ""
     strict: bool = True
@@ -98,21 +102,29 @@ class JsonSchema(Body):
 
 
 class ResponseFormat(Body):
+    """`response_format` of a chat completion."""
+
     type: Literal["text", "json_schema"]
     json_schema: JsonSchema | None = None
 
 
 class TextPart(Body):
+    """A text part of a message's content."""
+
     type: Literal["text"]
     text: str
 
 
 class Turn(Body):
+    """One message."""
+
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
 
 
 class ChatBody(Body):
+    """The body of POST /v1/chat/completions."""
+
     model: str
     messages: list[Turn] = Field(min_length=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -126,6 +138,8 @@ class ChatBody(Body):
 
 
 class AnswerBody(Body):
+    """The body of POST /v1/answers."""
+
     question: str = Field(min_length=1)
     stream: bool = False
 

@@ -31,6 +31,7 @@ class Token:
 
     @property
     def is_number(self) -> bool:
+        """Whether the token is a number or a year."""
         parts = self.text.lower().split("-")
         return bool(re.fullmatch(r"\d[\d,.]*", self.text)) or all(part in NUMBER_WORDS for part in parts)
 

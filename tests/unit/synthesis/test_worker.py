@@ -118,3 +118,39 @@ def test_a_model_that_never_answers_ends_the_pass_with_its_reason(tmp_path: Path
     engines.open = open_model  # type: ignore[method-assign]
     rows = work(engines, tmp_path, monkeypatch)
     assert all("cannot be reached" in row["error"] for row in rows)
+
+
+class Outage:
+    """An engine that refuses prompts from the `first`-th on, `times` of them, and answers all others."""
+
+    def __init__(self, first: int, times: int, deadly: str = "") -> None:
+        self.asked = self.refused = 0
+        self._first, self._times, self._deadly = first, times, deadly
+
+    async def open(self, *_: Any) -> Scripted:
+        def reply(request: ChatRequest) -> Any:
+            self.asked += 1
+            said = request.messages[-1]["content"]
+            if self.asked > self._first and self.refused < self._times and self._deadly in said:
+                self.refused += 1
+                raise GenerationError("endpoint http://x: cannot be reached")
+            return written(said, request.schema or {})
+
+        return Scripted(reply)
+
+
+def test_a_row_hit_by_a_short_outage_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "RETRY_PAUSES_S", (0.0, 0.0))
+    whole = [read_result(row["result"]).pairs for row in work(Engines(), tmp_path, monkeypatch)]
+    rows = work(Outage(first=3, times=2), tmp_path, monkeypatch)  # type: ignore[arg-type]
+    results = [read_result(row["result"]) for row in rows]
+    assert [result.pairs for result in results] == whole
+    assert not any(loss.reason == "engine" for result in results for loss in result.losses)
+
+
+def test_a_prompt_that_never_works_ends_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "RETRY_PAUSES_S", (0.0, 0.0))
+    rows = work(Outage(first=1, times=10**6, deadly="Blue Door"), tmp_path, monkeypatch)  # type: ignore[arg-type]
+    assert [row["error"] for row in rows] == ["", ""]
+    lost = [loss for row in rows for loss in read_result(row["result"]).losses if loss.reason == "engine"]
+    assert lost and all("cannot be reached" in loss.detail for loss in lost)

@@ -1,0 +1,73 @@
+"""Which artefacts are a run's own, and files that a kill cannot halve."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from memo_ray.asking import address_file, served_url
+from memo_ray.config.corpus import CorpusConfig
+from memo_ray.config.merging import MergingConfig
+from memo_ray.config.run import RunConfig
+from memo_ray.console import Console
+from memo_ray.errors import ConfigError, StoreError
+from memo_ray.models.opening import check_key
+from memo_ray.rows import Chunk
+from memo_ray.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    corpora = tuple(CorpusConfig(name=name, paths=("d",)) for name in ("a", "b-c"))
+    config = RunConfig(name="x", root=str(tmp_path), corpora=corpora, merging=MergingConfig())
+    return Workspace(config, Console(quiet=True))
+
+
+def make(workspace: Workspace, name: str, fingerprint: str) -> None:
+    with workspace.store.attempt(name, name.split("-")[0], fingerprint, {}, {}) as attempt:
+        attempt.write("chunks", [], Chunk)
+
+
+def test_only_artefacts_of_the_last_settings_are_the_run_s(workspace: Workspace) -> None:
+    for fingerprint in ("1" * 64, "2" * 64):
+        workspace.note("training-a", fingerprint)
+        make(workspace, "training-a", fingerprint)
+    workspace.note("training-a", "1" * 64)
+    found = workspace.finished("training-a")
+    assert found is not None and found.record.fingerprint == "1" * 64
+    workspace.note("training-a", "3" * 64)
+    assert workspace.finished("training-a") is None, "it is not made yet"
+
+
+def test_what_was_made_from_another_is_no_longer_the_run_s(workspace: Workspace) -> None:
+    names = ("corpus-a", "corpus-b-c", "synthesis-a", "synthesis-b-c", "training-a", "training-b-c", "evaluation")
+    for name in names:
+        workspace.note(name, "1" * 64)
+    workspace.note("synthesis-b-c", "1" * 64)
+    assert list(workspace.current()) == list(names), "nothing has changed"
+    workspace.note("synthesis-b-c", "2" * 64)
+    assert set(workspace.current()) == {"corpus-a", "corpus-b-c", "synthesis-a", "synthesis-b-c", "training-a"}
+
+
+def test_a_run_s_folder_that_is_a_file_is_named(workspace: Workspace) -> None:
+    workspace.folder.write_text("in the way")
+    with pytest.raises(StoreError, match=r"run\.yaml: cannot be written \(.*\); check `root:`"):
+        workspace.remember_config()
+
+
+def test_the_address_of_a_server_that_was_killed_is_not_used(workspace: Workspace) -> None:
+    workspace.folder.mkdir()
+    address_file(workspace).write_text(json.dumps({"url": "http://127.0.0.1:1", "process": os.getpid()}))
+    assert served_url(workspace) == "http://127.0.0.1:1"
+    address_file(workspace).write_text(json.dumps({"url": "http://127.0.0.1:1", "process": 2**22 + 1}))
+    assert served_url(workspace) is None
+
+
+def test_a_key_that_is_not_set_is_named_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    check_key("", "serving")
+    with pytest.raises(ConfigError, match=r"serving\.executive\.api_key_env: the environment variable NO_SUCH_KEY"):
+        check_key("NO_SUCH_KEY", "serving.executive")
