@@ -58,7 +58,7 @@ class ServingConfig(Settings):
     expose_executive: bool = False
     """Also offer the executive alone, as the model `executive`."""
     citation_embedder: str = ""
-    """A Hugging Face id or folder whose mean-pooled hidden states compare questions when answers are matched to
+    """A Hugging Face id or folder whose pooled hidden states compare questions when answers are matched to
     reflections, beside the words they share; empty: words alone."""
     max_queued_requests: int = Field(default=256, ge=1)
     """Questions that wait for a free place before the gateway answers 429."""

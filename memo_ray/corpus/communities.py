@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from memo_ray.config.corpus import Discovered
-from memo_ray.corpus.neighbours import TermRows, nearest, size_of, terms
+from memo_ray.corpus.bm25 import TermRows, size_of
+from memo_ray.corpus.neighbours import nearest
+from memo_ray.corpus.words import terms
 
 HASHES = 1 << 20
 TERMS_A_CHUNK = 128

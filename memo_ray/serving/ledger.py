@@ -18,6 +18,9 @@ from memo_ray.protocol.evidence import RETRIEVED
 from memo_ray.protocol.state import Evidence, Passage
 from memo_ray.serving.handles import reply_of
 
+QUESTION_TOKENS = 256
+"""Of a question, so many tokens are compared by meaning."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -42,10 +45,11 @@ class LedgerDeployment:
 
 def open_embedder(model: str) -> Embedder:
     """The embedder that `serving.citation_embedder` names. Raises ConfigError when the model cannot be found."""
-    from memo_ray.models.mean_pooling import MeanPooling
-    from memo_ray.models.sources import resolve
+    from memo_ray.config.comparison import Encoder
+    from memo_ray.models.embedding import open_encoder
 
-    return MeanPooling(resolve(model, None, "serving.citation_embedder").path)
+    config = Encoder(engine="transformers", model=model, max_tokens=QUESTION_TOKENS)
+    return open_encoder(config, "serving.citation_embedder")
 
 
 class HandleRetriever:

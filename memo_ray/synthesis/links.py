@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 
 from memo_ray.config.synthesis import Connections
-from memo_ray.corpus.neighbours import nearest, size_of
+from memo_ray.corpus.bm25 import size_of
+from memo_ray.corpus.neighbours import nearest
 from memo_ray.synthesis.terms import TermTable
 
 HUB_ENTRIES = 8_000_000
