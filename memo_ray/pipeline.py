@@ -114,7 +114,7 @@ def check_models(run: Workspace, wanted: tuple[str, ...]) -> None:
         if run.config.evaluation.comparison is not None:
             from memo_ray.evaluation.served_comparison import check_keys
 
-            check_keys(run.config.evaluation.comparison)
+            check_keys(run.config.evaluation.comparison, run.config.serving.protocol)
 
 
 def make_corpus(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artifact:
@@ -240,16 +240,15 @@ def make_evaluation(run: Workspace, results: Results, may_run: bool) -> Artifact
         evaluate(run.config, base, served, results, attempt, run.console.progress)
 
     config = {
-        "evaluation": run.config.evaluation.model_dump(mode="json", exclude={"engine"}),
+        "evaluation": run.config.evaluation.model_dump(mode="json", exclude={"engine", "comparison"}),
         "engines": [engine_semantics(one) for one in (run.config.evaluation.engine, serving.executive, serving.memory)],
         "protocol": semantic("protocol", serving.protocol),
         "prompts": digest(serving.protocol),
     }
     if run.config.evaluation.comparison is not None:
-        from memo_ray.evaluation.judging import judge
-        from memo_ray.evaluation.systems import reading
+        from memo_ray.evaluation.comparison_identity import semantics
 
-        config["comparison_prompts"] = [reading.digest(), judge.digest()]
+        config["comparison"] = semantics(run.config.evaluation.comparison)
     inputs = {artifact.record.name: artifact.record.digest for artifact in results.all()}
     inputs["executive"] = identity(serving.executive, executive)
     return make(run, "evaluation", "", config, inputs, build, may_run)

@@ -162,6 +162,18 @@ def open_file(where: Location) -> BinaryIO:
     return io.BufferedReader(filesystem.open_input_file(f"{root}/{key}"), 2**20)  # type: ignore[arg-type]
 
 
+def local_copy(given: str) -> Path:
+    """The file or folder at a path (`~` is the home folder; it need not exist) or an `s3://` URL on this machine.
+
+    What lies on S3 is downloaded once for each of its contents. Raises StoreError when there is nothing.
+    """
+    if not is_remote(given):
+        return Path(given).expanduser()
+    from memo_ray.artifacts.s3_folders import mirror
+
+    return mirror(given.rstrip("/"))
+
+
 def local_folder(location: Location) -> Path:
     """The folder at a location on this machine, downloaded (once) where it is not here."""
     if not is_remote(location):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from memo_ray.artifacts.fingerprint import file_digest
+from memo_ray.artifacts.place import local_copy
 from memo_ray.errors import CorpusError
 from memo_ray.rows import LedgerEntry, Reflection, content_id
 
@@ -111,7 +112,7 @@ def _text(value: Any, name: str) -> str:
 
 
 def _existing(given: str) -> Path:
-    path = Path(given).expanduser()
+    path = local_copy(given)
     if not path.is_file():
         raise CorpusError(f"{given}: no such question-answer file; correct `reflections` of the corpus")
     if path.suffix not in (".jsonl", ".parquet"):

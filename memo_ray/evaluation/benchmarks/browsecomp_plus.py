@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from memo_ray.artifacts.place import local_copy
 from memo_ray.config.benchmarks import BrowseCompPlus
 from memo_ray.errors import CorpusError
 from memo_ray.evaluation.benchmarks.benchmark import Item, Loaded, Passage, assemble, check, choose, reject
@@ -63,7 +64,7 @@ def load(config: BrowseCompPlus, key: str) -> Loaded:
         )
     folder = folder_of("browsecomp_plus", config.path, f"{key}.path")
     wanted = read_ids(config.question_ids, f"{key}.question_ids")
-    evidence = read_qrels(Path(config.qrels).expanduser()) if config.qrels else None
+    evidence = read_qrels(local_copy(config.qrels)) if config.qrels else None
     read: list[Item] = []
     rejects: list[Reject] = []
     for found in items(folder, Cipher(canary), frozenset(wanted) if wanted is not None else None, evidence):
