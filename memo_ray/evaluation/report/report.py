@@ -21,6 +21,7 @@ from markupsafe import Markup
 from memo_ray.artifacts.store import Artifact
 from memo_ray.evaluation.report import tables
 from memo_ray.evaluation.report.highlights import cards, charts, focus, headline
+from memo_ray.evaluation.report.learned import learned
 from memo_ray.evaluation.report.samples import reflections, rejects
 from memo_ray.rows import Answer, Transcript
 
@@ -55,6 +56,7 @@ def render_report(
         "stages": tables.stages(summary, artefacts),
         "steps": tables.steps(summary),
         "documents": {"systems": systems, "rows": rows, "total": total},
+        "learned": learned(summary, artefacts, answers),
         "sweep": tables.grid(summary["merging"].get("table", [])),
         "conversations": tables.conversations(answers, transcripts),
         "questions": tables.questions(summary, answers),
@@ -88,6 +90,7 @@ def write_report(
             {"document": row.label} | {name: cell.value for name, cell in zip(systems, row.cells, strict=True)}
             for row in rows
         ],
+        "learned": learned(summary, artefacts, answers).data(),
         "sweep": summary["merging"].get("table", []),
     }
     (folder / FILES[1]).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -116,6 +119,7 @@ SECTIONS: list[tuple[str, str, Callable[[Mapping[str, Any]], Any]]] = [
     ("pipeline", "Pipeline", lambda page: True),
     ("synthesis", "Reflections by step", lambda page: page["steps"]),
     ("documents", "Documents", lambda page: page["documents"]["rows"]),
+    ("learned", "What was learnt", lambda page: page["learned"].shown),
     ("merges", "Merges", lambda page: page["sweep"].rows),
     ("questions", "Questions asked alone", lambda page: page["questions"]),
     ("reflections", "Sample", lambda page: page["reflections"]),
