@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from memo_ray.artifacts.owner import is_alive, this_process
 from memo_ray.config.serving import ServingConfig
 from memo_ray.errors import ConfigError
 from memo_ray.pipeline import Results
@@ -87,8 +87,7 @@ def serve_run(workspace: Workspace, changes: dict[str, Any]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         try:
-            note = {"url": served.url, "process": os.getpid(), "host": socket.gethostname()}
-            workspace.keep(ADDRESS, json.dumps(note))
+            workspace.keep(ADDRESS, json.dumps({"url": served.url, **this_process()}))
             print(f"serving {workspace.where} at {served.url}/v1   (models: memo, memory; Ctrl-C ends it)")
             print(f'  memo ask {workspace.where} "..."', flush=True)
             stop.wait()
@@ -135,15 +134,17 @@ def ledgers_of(results: Results) -> tuple[LedgerFiles, ...]:
 
 def served_url(workspace: Workspace) -> str | None:
     """The address that a `memo serve` of this run has left, if its process still runs."""
+    server = server_of(workspace)
+    # Another run's server may have the address by now, once the process that left it is gone.
+    return server["url"] if is_alive(server) else None
+
+
+def server_of(workspace: Workspace) -> dict[str, Any]:
+    """What a `memo serve` of this run has left about itself: its address and its process; empty when there is none."""
     try:
-        left = json.loads(workspace.place.get(ADDRESS) or b"{}")
-        if left["host"] != socket.gethostname():
-            return None
-        # Another run's server may have the address by now, once the process that left it is gone.
-        os.kill(left["process"], 0)
-        return left["url"]
-    except (json.JSONDecodeError, KeyError, ProcessLookupError, PermissionError):
-        return None
+        return json.loads(workspace.place.get(ADDRESS) or b"{}")
+    except json.JSONDecodeError:
+        return {}
 
 
 def print_answer(answer: dict[str, Any], *, stages: bool) -> None:

@@ -6,8 +6,11 @@ Exit status: 0 done, 2 the user can mend it (the line says how), 1 a bug (with i
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 
+HOMES = {"cartridge": "memo_ray.cartridges", "gc": "memo_ray.housekeeping", "stop": "memo_ray.stopping"}
+"""Verbs that are not in `commands`, and their modules."""
 STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 
 
@@ -15,13 +18,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return its exit status."""
     options = parser().parse_args(arguments)
     # Only now: the verbs' module brings in pydantic and the artefact store.
-    from memo_ray import commands
     from memo_ray.errors import MemoError
     from memo_ray.quiet import quiet_ray
 
     quiet_ray()
     try:
-        return getattr(commands, options.verb)(options)
+        home = importlib.import_module(HOMES.get(options.verb, "memo_ray.commands"))
+        return getattr(home, options.verb)(options)
     except MemoError as error:
         print(f"memo {options.verb}: {error}", file=sys.stderr)
         return error.exit_status
@@ -130,6 +133,24 @@ def parser() -> argparse.ArgumentParser:
 
     doctor = verbs.add_parser("doctor", help="what is wrong with this machine, and the remedy")
     doctor.add_argument("--json", action="store_true")
+
+    cartridge = verbs.add_parser("cartridge", help="train a KV cache of every document, to compare the memory with")
+    cartridge.add_argument("run", metavar="RUN")
+    cartridge.add_argument("--base", metavar="MODEL", help="the model that answers over them (default: the executive)")
+    cartridge.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[],
+                           help="another value than the paper's, for example tokens=512")  # fmt: skip
+    cartridge.add_argument("--json", action="store_true")
+
+    stop = verbs.add_parser("stop", help="end what a run has left running: its commands, its server, its jobs")
+    stop.add_argument("run", metavar="RUN")
+    stop.add_argument("--address", metavar="URL", help="a cluster's dashboard, to end the run's jobs there too")
+
+    gc = verbs.add_parser("gc", help="what of a run nothing needs any more, and how large it is; --delete frees it")
+    gc.add_argument("run", metavar="RUN")
+    gc.add_argument("--delete", action="store_true", help="remove it; without this nothing is touched")
+    gc.add_argument("--artifacts", action="store_true",
+                    help="also finished artefacts of other settings than the run's last ones")  # fmt: skip
+    gc.add_argument("--json", action="store_true")
 
     verbs.add_parser("bench", help="run every script of benchmarks/ and print what it measures, as JSON lines")
     return top

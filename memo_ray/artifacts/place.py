@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from memo_ray.artifacts.record import FileEntry
 
@@ -106,6 +106,10 @@ class Place(ABC):
         Yields a function that raises StoreError unless the lock is still held: to be called before what only its
         holder may do.
         """
+
+    @abstractmethod
+    def holder(self) -> dict[str, Any] | None:
+        """Who holds this place's lock, as `artifacts.owner` tells it; None when nobody does."""
 
     @abstractmethod
     def nearby(self, name: str) -> Path:
