@@ -58,13 +58,14 @@ def parser() -> argparse.ArgumentParser:
                      help="replace a value of the file, for example training.epochs=2")  # fmt: skip
     run.add_argument("--json", action="store_true", help="print the summary as JSON")
 
-    plan = verbs.add_parser("plan", help="what a run's synthesis will need; runs nothing")
+    plan = verbs.add_parser("plan", help="what a run's synthesis and training will need; runs nothing")
     plan.add_argument("config", metavar="run.yaml")
     plan.add_argument("--measured", metavar="RUN", help="take ratios from this run's finished synthesis")
     plan.add_argument("--prefill-rate", type=float, metavar="TOKENS", help="prompt tokens a second of one engine")
     plan.add_argument("--decode-rate", type=float, metavar="TOKENS", help="tokens a second that one engine writes")
     plan.add_argument("--price-input", type=float, metavar="PRICE", help="for a million prompt tokens")
     plan.add_argument("--price-output", type=float, metavar="PRICE", help="for a million tokens written")
+    plan.add_argument("--gpu-memory", type=float, metavar="GIB", help="of a training GPU (default: this machine's)")
     plan.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[])
     plan.add_argument("--json", action="store_true")
 

@@ -82,10 +82,14 @@ def run_config(config: RunConfig, options: Namespace) -> int:
 
 
 def plan(options: Namespace) -> int:
-    """`memo plan run.yaml`: prompts, tokens, GPU-hours, money and disk of the synthesis, before anything runs."""
+    """`memo plan run.yaml`: what synthesis and training will need, before anything runs."""
     from memo_ray.config.models import Prices
+    from memo_ray.machine import gpu_memory
     from memo_ray.planning.command import as_json, as_text, plan_run
     from memo_ray.planning.plan import Rates
+    from memo_ray.planning.training import as_json as fit_json
+    from memo_ray.planning.training import as_text as fit_text
+    from memo_ray.planning.training import training_fit
 
     rate = both(options, "prefill_rate", "decode_rate")
     price = both(options, "price_input", "price_output")
@@ -96,10 +100,12 @@ def plan(options: Namespace) -> int:
         Rates(*rate) if rate else None,
         Prices(input=price[0], output=price[1]) if price else None,
     )
+    memory = int(options.gpu_memory * 2**30) if options.gpu_memory else min(gpu_memory(), default=None)
+    fit = training_fit(config.training, memory)
     if options.json:
-        print(json.dumps([as_json(one) for one in plans], indent=1))
+        print(json.dumps([{**as_json(one), "training": fit_json(fit)} for one in plans], indent=1))
     else:
-        print("\n\n".join(as_text(one) for one in plans))
+        print("\n\n".join(as_text(one) for one in plans), fit_text(fit, memory), sep="\n\n")
     return 0
 
 

@@ -106,7 +106,10 @@ def check_models(run: Workspace, wanted: tuple[str, ...]) -> None:
         source_of(run.config.synthesis.generator, "synthesis.generator")
         check_key(key_of(run.config.synthesis.generator), "synthesis.generator")
     if "training" in wanted:
+        from memo_ray.planning.training import check_fit
+
         base_model(run.config.training)
+        check_fit(run)
     if "evaluation" in wanted:
         source_of(run.config.serving.executive, "serving.executive")
         check_key(key_of(run.config.serving.executive), "serving.executive")
