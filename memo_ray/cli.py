@@ -133,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--reflections-only", action="store_true", help="leave the memory out")
 
     doctor = verbs.add_parser("doctor", help="what is wrong with this machine, and the remedy")
+    doctor.add_argument("buckets", metavar="s3://BUCKET/PREFIX", nargs="*", help="where a run will lie, to be tried")
     doctor.add_argument("--json", action="store_true")
 
     cartridge = verbs.add_parser("cartridge", help="train a KV cache of every document, to compare the memory with")

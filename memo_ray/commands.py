@@ -250,9 +250,10 @@ def export(options: Namespace) -> int:
 
 def doctor(options: Namespace) -> int:
     """`memo doctor`: every check with what was found; exit status 2 when one fails."""
+    from memo_ray.preflight import bucket
     from memo_ray.preflight import report as checks
 
-    rows = checks()
+    rows = [*checks(), *map(bucket, options.buckets)]
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
     else:
