@@ -154,7 +154,9 @@ def parser() -> argparse.ArgumentParser:
                     help="also finished artefacts of other settings than the run's last ones")  # fmt: skip
     gc.add_argument("--json", action="store_true")
 
-    verbs.add_parser("bench", help="run every script of benchmarks/ and print what it measures, as JSON lines")
+    bench = verbs.add_parser("bench", help="run benchmarks at small sizes and print what they measure, as JSON lines")
+    bench.add_argument("scripts", metavar="SCRIPT", nargs="*", help="names (default: those of benchmarks/quick.yaml)")
+    bench.add_argument("--full", action="store_true", help="at the scripts' own sizes, which may take hours")
     return top
 
 
