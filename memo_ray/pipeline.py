@@ -100,11 +100,13 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
 def check_models(run: Workspace, wanted: tuple[str, ...]) -> None:
     """Find every model that the wanted stages name, before the first of them starts. Raises ConfigError."""
     from memo_ray.models.opening import check_key, key_of, source_of
+    from memo_ray.synthesis.language import check_languages
 
     generated = run.config.synthesis.source == "generator"
     if "synthesis" in wanted and generated and not all(corpus.reflections for corpus in run.config.corpora):
         source_of(run.config.synthesis.generator, "synthesis.generator")
         check_key(key_of(run.config.synthesis.generator), "synthesis.generator")
+        check_languages(run.config.synthesis.quality.languages, "synthesis.quality.languages")
     if "training" in wanted:
         base_model(run.config.training)
     if "evaluation" in wanted:

@@ -1,8 +1,9 @@
 """How reflections are made: the generator, the steps and their settings, the checks on what it says."""
 
+import unicodedata
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from memo_ray.config.base import Settings
 from memo_ray.config.models import ModelConfig, VllmModel
@@ -82,12 +83,28 @@ class Quality(Settings):
     numbers, the later one goes, whatever steps they come from; none: only pairs with the same words go."""
     scripts: tuple[str, ...] = ()
     """Writing systems by their Unicode names (LATIN, CYRILLIC, CJK, ARABIC, ...): a pair with letters of another
-    one goes, unless its text has them too. Against generators that drift into another language; none: all."""
+    one goes, unless its text has them too; none: all."""
+    languages: tuple[str, ...] = ()
+    """Languages by their codes (en, de, zh, ...): a pair in another one goes, for generators that drift into another
+    language than the text's; none: all."""
+    language_confidence: float = Field(default=0.4, gt=0, le=1)
+    """`languages`: how sure the detector must be that it is another one; short texts with names are hard to tell."""
     self_contained_rules: bool = False
     """Rules for English look for what Step 3 asks the generator (pronouns, references to the text, vague times and
     places), also in the pairs of Steps 4 and 5, which nobody asks about."""
     redact: tuple[Personal, ...] = ()
     """Personal data that is replaced by a tag such as [EMAIL] before the generator sees the text."""
+
+    @field_validator("scripts")
+    @classmethod
+    def scripts_exist(cls, scripts: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse a writing system that no letter has, by which every pair would be lost."""
+        if scripts:
+            known = {unicodedata.name(sign, " ").split(" ")[0].partition("-")[0] for sign in map(chr, range(1 << 17))}
+            wrong = sorted(set(scripts) - known)
+            if wrong:
+                raise ValueError(f"{wrong[0]} is no writing system; write LATIN, CYRILLIC, GREEK, ARABIC, CJK, ...")
+        return scripts
 
 
 class Unknown(Settings):
