@@ -57,14 +57,8 @@ class Results:
 
     def all(self) -> list[Artifact]:
         """Every finished artefact, in the order of the stages."""
-        made = [
-            *self.corpora.values(),
-            *self.synthesis.values(),
-            *self.training.values(),
-            self.merging,
-            self.evaluation,
-        ]
-        return [artifact for artifact in made if artifact is not None]
+        made = (*self.corpora.values(), *self.synthesis.values(), *self.training.values())
+        return [artifact for artifact in (*made, self.merging, self.evaluation) if artifact is not None]
 
 
 def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) -> Results:
@@ -121,19 +115,22 @@ def check_models(run: Workspace, wanted: tuple[str, ...]) -> None:
 
 def make_corpus(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artifact:
     """documents (files, or a benchmark) → `documents`, `chunks`, `groups`, `questions`, `rejects`."""
-    if corpus.benchmark is not None:
-        return make_benchmark(run, corpus, may_run)
+    from memo_ray.corpus.communities import semantics
     from memo_ray.corpus.loaders import source_digests
+
+    config = semantic("corpus", corpus) | {"discovered": semantics(corpus)}
+    if corpus.benchmark is not None:
+        return make_benchmark(run, corpus, config, may_run)
 
     def build(attempt: Attempt) -> None:
         from memo_ray.corpus.ray_corpus import build_corpus
 
         build_corpus(corpus, attempt)
 
-    return make(run, "corpus", corpus.name, semantic("corpus", corpus), source_digests(corpus), build, may_run)
+    return make(run, "corpus", corpus.name, config, source_digests(corpus), build, may_run)
 
 
-def make_benchmark(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artifact:
+def make_benchmark(run: Workspace, corpus: CorpusConfig, config: dict[str, Any], may_run: bool) -> Artifact:
     """a benchmark's own files → `documents`, `chunks`, `groups`, `questions`, `rejects` (paper, Appendix D)."""
     from memo_ray.evaluation.benchmarks.corpus import build_corpus, open_benchmark
 
@@ -142,7 +139,7 @@ def make_benchmark(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artif
     def build(attempt: Attempt) -> None:
         build_corpus(corpus, loaded, attempt)
 
-    return make(run, "corpus", corpus.name, semantic("corpus", corpus), loaded.digests(), build, may_run)
+    return make(run, "corpus", corpus.name, config, loaded.digests(), build, may_run)
 
 
 def make_synthesis(run: Workspace, name: str, corpus: Artifact, may_run: bool) -> Artifact:

@@ -6,6 +6,12 @@ from pydantic import Field, model_validator
 
 from memo_ray.config.base import Settings
 from memo_ray.config.benchmarks import BenchmarkConfig, BrowseCompPlus, MuSiQue
+from memo_ray.config.comparison import EmbeddingModel
+
+ENCODER_REMEDY = (
+    "{key}: embedding and encoder go together; set both, with encoder: {{engine: transformers, model: NAME}} or "
+    "{{engine: openai, base_url: URL, model: NAME}}, or neither"
+)
 
 
 class WholeDocument(Settings):
@@ -39,12 +45,23 @@ GroupKind = Literal["document", "label", "section", "discovered", "all", "benchm
 
 
 class Discovered(Settings):
-    """Groups that are found in the texts: chunks with the same rare words are put together, nearest first."""
+    """Groups that are found in the texts: chunks that are alike are put together, nearest first."""
 
+    by: Literal["words", "embedding"] = "words"
+    """How alike two chunks are: by their rarest words (BM25), or by an encoder's vectors."""
+    encoder: EmbeddingModel | None = None
+    """`by: embedding`: what makes the vectors, such as `{engine: transformers, model: intfloat/e5-small-v2}`."""
     max_chunks: int = Field(default=40, ge=2)
     """A group grows no larger than this."""
     neighbours: int = Field(default=10, ge=1, le=1000)
-    """Nearest chunks of a chunk (by BM25) that it may be put together with."""
+    """Nearest chunks of a chunk that it may be put together with."""
+
+    @model_validator(mode="after")
+    def embedding_has_its_encoder(self) -> Self:
+        """Refuse vectors without what makes them, and an encoder that nothing uses."""
+        if (self.by == "embedding") != (self.encoder is not None):
+            raise ValueError(ENCODER_REMEDY.format(key="by"))
+        return self
 
 
 def preset_chunking(above: dict[str, Any]) -> WholeDocument | SlidingWindow:

@@ -6,6 +6,8 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from memo_ray.config.base import Settings
+from memo_ray.config.comparison import EmbeddingModel
+from memo_ray.config.corpus import ENCODER_REMEDY
 from memo_ray.config.models import ModelConfig, VllmModel
 
 StepName = Literal["direct", "indirect", "consolidation", "verification", "entities", "connections"]
@@ -66,10 +68,23 @@ class Connections(Settings):
     """`shared_entities`: every pair with a hub is looked at with so many others that hold it, the nearest by the
     words beside the hub; 0: hubs connect nothing."""
     neighbours: int = Field(default=40, ge=0, le=1000)
-    """`shared_entities`: every pair is looked at with its so many nearest by BM25, whatever they share; 0: none."""
+    """`shared_entities`: every pair is looked at with its so many nearest, whatever names they share; 0: none."""
+    neighbours_by: Literal["words", "embedding"] = "words"
+    """What `neighbours` are nearest by: BM25 over their words, or the cosine of an encoder's vectors."""
+    encoder: EmbeddingModel | None = None
+    """`neighbours_by: embedding`: what makes the vectors, such as `{engine: transformers, model: NAME}`."""
     max_prompts: int | None = Field(default=None, ge=1)
     """At most so many Step-5 prompts a group, evenly spread; none: all."""
     calibration: Calibration = Calibration()
+
+    @model_validator(mode="after")
+    def embedding_has_its_encoder(self) -> Self:
+        """Refuse vectors without what makes them, an encoder that nothing uses, and both where nobody looks."""
+        if (self.neighbours_by == "embedding") != (self.encoder is not None):
+            raise ValueError(ENCODER_REMEDY.format(key="neighbours_by"))
+        if self.encoder is not None and (self.candidates != "shared_entities" or not self.neighbours):
+            raise ValueError("neighbours_by: embedding needs candidates: shared_entities and neighbours above 0")
+        return self
 
 
 Personal = Literal["email", "iban", "card", "ssn", "ip", "phone"]

@@ -33,7 +33,7 @@ from memo_ray.models.ray_engine import actor_resources
 from memo_ray.progress import Progress
 from memo_ray.quiet import RESTARTABLE, without_lines
 from memo_ray.rows import Chunk, Document, Group, LedgerEntry, Reflection, Reject
-from memo_ray.synthesis import assembly, connections, statistics
+from memo_ray.synthesis import assembly, connections
 from memo_ray.synthesis.calibration import kept, sample_candidates
 from memo_ray.synthesis.candidates import Candidate, proposals
 from memo_ray.synthesis.pairs import Pair
@@ -82,7 +82,6 @@ def synthesise(
     attempt.write("ledger", tables.ledger, LedgerEntry)
     attempt.write("rejects", tables.rejects, Reject)
     attempt.facts.update(tables.facts, units=len(extracted), candidates=len(connected))
-    attempt.facts["corpus"] = statistics.corpus_statistics(chunks, groups)
     attempt.add_cost(**assembly.total_cost([*extracted, *connected, *calibrated]))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from memo_ray.config.synthesis import SynthesisConfig
+from memo_ray.corpus.vectors import identity
 from memo_ray.models.chat import ChatModel
 from memo_ray.models.opening import engine_semantics
 from memo_ray.synthesis import (
@@ -260,4 +261,6 @@ def semantics(config: SynthesisConfig) -> dict[str, Any]:
     )
     # Which model it is stands among the inputs, by its digest.
     generator = engine_semantics(config.generator)
+    if config.connections.encoder is not None:
+        data["connections"]["encoder"] = identity(config.connections.encoder, "synthesis.connections.encoder")
     return {**data, "generator": generator, "prompt_digests": settings.prompts.digests}

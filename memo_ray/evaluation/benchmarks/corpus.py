@@ -6,12 +6,14 @@ The pipeline calls `open_benchmark` to know what the corpus is made of, and `bui
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from memo_ray.artifacts.store import Attempt
 from memo_ray.config.benchmarks import BrowseCompPlus, MuSiQue, NarrativeQA
 from memo_ray.config.corpus import CorpusConfig
-from memo_ray.corpus.assembly import Assembly, distribution, prepare
+from memo_ray.corpus.assembly import Assembly, prepare
+from memo_ray.corpus.grouping import facts_of_groups
 from memo_ray.corpus.loaders import Listing
 from memo_ray.errors import CorpusError
 from memo_ray.evaluation.benchmarks import browsecomp_plus, musique, narrativeqa
@@ -46,16 +48,11 @@ def build_corpus(corpus: CorpusConfig, loaded: Loaded, attempt: Attempt) -> None
     settings = corpus.model_copy(update={"groups": others or "document"}) if own else corpus
     assembly = Assembly(settings, Listing([], {}), documents, chunks)
     for document in loaded.documents:
-        assembly.add(prepare(document, settings))
-    groups, facts = assembly.finish()
+        assembly.add(prepare(replace(document, licence=document.licence or corpus.licence), settings))
+    groups, facts = assembly.finish(lambda: ((chunk.chunk_id, chunk.text) for chunk in chunks))
     if own:
         groups = benchmark_groups(loaded, assembly.known, chunks) + (groups if others else [])
-        grouped = {chunk for group in groups for chunk in group.chunk_ids}
-        facts.update(
-            groups=len(groups),
-            group_sizes=distribution([len(group.chunk_ids) for group in groups]),
-            chunks_in_no_group=sum(chunk.chunk_id not in grouped for chunk in chunks),
-        )
+        facts.update(facts_of_groups(groups, corpus.group_kinds, len(chunks)))
     questions, unanswerable = answerable(loaded.questions, assembly.known)
     attempt.write("documents", documents, Document)
     attempt.write("chunks", chunks, Chunk)

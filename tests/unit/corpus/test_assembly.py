@@ -57,7 +57,7 @@ def test_the_facts() -> None:
         "chunks": 4,
         "chunk_words": {"min": 5, "median": 20, "p90": 20, "max": 20, "histogram": {"<=64": 4}},
         "groups": 1,
-        "group_sizes": {"min": 3, "median": 3, "p90": 3, "max": 3},
+        "chunk_tokens": {"min": 6, "median": 28, "p90": 28, "max": 28, "histogram": {"<=512": 4}},
         "groups_by_kind": {
             "document": {"groups": 1, "min": 3, "median": 3, "mean": 3.0, "max": 3, "chunks_in_no_group": 1}
         },
