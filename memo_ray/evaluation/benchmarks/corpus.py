@@ -6,7 +6,7 @@ The pipeline calls `open_benchmark` to know what the corpus is made of, and `bui
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from memo_ray.artifacts.store import Attempt
@@ -36,11 +36,36 @@ def open_benchmark(corpus: CorpusConfig) -> Loaded:
     return LOADERS[type(corpus.benchmark)](corpus.benchmark, f"corpora.{corpus.name}.benchmark")
 
 
+@dataclass(frozen=True)
+class Tables:
+    """What the stage writes but for the questions. `known`: every document's id, and the one it was kept under."""
+
+    documents: list[Document]
+    chunks: list[Chunk]
+    groups: list[Group]
+    rejects: list[Reject]
+    known: dict[str, str]
+    facts: dict[str, Any]
+
+
 def build_corpus(corpus: CorpusConfig, loaded: Loaded, attempt: Attempt) -> None:
     """Write the tables `documents`, `chunks`, `groups`, `questions` and `rejects` and the facts of the corpus.
 
     `loaded` is what `open_benchmark` gave for it. Raises CorpusError as the corpus stage does.
     """
+    tables = assemble(corpus, loaded)
+    questions, unanswerable = answerable(loaded.questions, tables.known)
+    attempt.write("documents", tables.documents, Document)
+    attempt.write("chunks", tables.chunks, Chunk)
+    attempt.write("groups", tables.groups, Group)
+    attempt.write("questions", questions, Question)
+    attempt.write("rejects", [*tables.rejects, *loaded.rejects, *unanswerable], Reject)
+    attempt.facts.update(tables.facts, benchmark=loaded.facts, questions=len(questions))
+    attempt.facts["question_rejects"] = len(loaded.rejects) + len(unanswerable)
+
+
+def assemble(corpus: CorpusConfig, loaded: Loaded) -> Tables:
+    """The benchmark's documents as chunks and groups; those without a licence of their own have the corpus's."""
     documents: list[Document] = []
     chunks: list[Chunk] = []
     own = "benchmark" in corpus.group_kinds
@@ -53,14 +78,7 @@ def build_corpus(corpus: CorpusConfig, loaded: Loaded, attempt: Attempt) -> None
     if own:
         groups = benchmark_groups(loaded, assembly.known, chunks) + (groups if others else [])
         facts.update(facts_of_groups(groups, corpus.group_kinds, len(chunks)))
-    questions, unanswerable = answerable(loaded.questions, assembly.known)
-    attempt.write("documents", documents, Document)
-    attempt.write("chunks", chunks, Chunk)
-    attempt.write("groups", groups, Group)
-    attempt.write("questions", questions, Question)
-    attempt.write("rejects", [*assembly.rejects, *loaded.rejects, *unanswerable], Reject)
-    attempt.facts.update(facts, benchmark=loaded.facts, questions=len(questions))
-    attempt.facts["question_rejects"] = len(loaded.rejects) + len(unanswerable)
+    return Tables(documents, chunks, groups, assembly.rejects, assembly.known, facts)
 
 
 def benchmark_groups(loaded: Loaded, known: dict[str, str], chunks: list[Chunk]) -> list[Group]:
