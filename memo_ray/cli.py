@@ -121,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
 
     report = verbs.add_parser("report", help="write the run's HTML report again and print where it is")
     report.add_argument("run", metavar="RUN")
+    report.add_argument("--against", metavar="RUN", help="count the pairs against this run's, as the full recipe's")
 
     export = verbs.add_parser("export", help="write reflections as chat JSON Lines, and the memory with a model card")
     export.add_argument("run", metavar="RUN")

@@ -218,16 +218,14 @@ def status(options: Namespace) -> int:
 
 
 def report(options: Namespace) -> int:
-    """`memo report RUN`: write summary and report again from the finished artefacts."""
+    """`memo report RUN`: write summary and report again from whatever is finished."""
     from memo_ray.results import finish, stored_results
 
     workspace = open_run(options.run, Console())
     results = stored_results(workspace)
-    if results.evaluation is None:
-        raise ConfigError(
-            f"{workspace.where}: has no finished evaluation; run `memo run {workspace.where}/run.yaml` first"
-        )
-    finish(workspace, results, seconds=None)
+    if not results.all():
+        raise ConfigError(f"{workspace.where}: has no finished stage; run `memo run {workspace.where}/run.yaml` first")
+    finish(workspace, results, seconds=None, again=True, against=options.against)
     print(f"{workspace.where}/report.html")
     return 0
 

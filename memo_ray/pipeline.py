@@ -147,9 +147,9 @@ def make_synthesis(run: Workspace, name: str, corpus: Artifact, may_run: bool) -
     from memo_ray.models.opening import identity, source_of
     from memo_ray.synthesis.recipe import semantics
 
-    imported = next(config.reflections for config in run.config.corpora if config.name == name)
-    if imported:
-        return import_reflections(run, name, imported, may_run)
+    corpus_config = next(config for config in run.config.corpora if config.name == name)
+    if corpus_config.reflections:
+        return import_reflections(run, corpus_config, may_run)
     config = run.config.synthesis
     raw = config.source == "documents"
     source = None if raw else source_of(config.generator, "synthesis.generator")
@@ -170,20 +170,21 @@ def make_synthesis(run: Workspace, name: str, corpus: Artifact, may_run: bool) -
     return make(run, "synthesis", name, semantics(config), inputs, build, may_run)
 
 
-def import_reflections(run: Workspace, name: str, paths: tuple[str, ...], may_run: bool) -> Artifact:
+def import_reflections(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artifact:
     """A question-answer set (files) → `reflections`, `ledger`, `rejects`, in place of synthesis."""
     from memo_ray.synthesis.imported import import_pairs, source_digests
 
     def build(attempt: Attempt) -> None:
-        reflections, ledger, counts = import_pairs(paths)
+        reflections, ledger, counts = import_pairs(corpus.reflections, corpus.licence, corpus.licence_column)
         attempt.write("reflections", reflections, Reflection)
         attempt.write("ledger", ledger, LedgerEntry)
         attempt.write("rejects", [], Reject)
         attempt.facts.update(counts)
 
     # By content, in order: where the files lie does not matter.
-    inputs = {f"set-{place}": digest for place, digest in enumerate(source_digests(paths).values())}
-    return make(run, "synthesis", name, {"imported": True}, inputs, build, may_run)
+    inputs = {f"set-{place}": digest for place, digest in enumerate(source_digests(corpus.reflections).values())}
+    config = {"imported": True, "licence": [corpus.licence, corpus.licence_column]}
+    return make(run, "synthesis", corpus.name, config, inputs, build, may_run)
 
 
 def make_training(run: Workspace, name: str, synthesis: Artifact, may_run: bool) -> Artifact:

@@ -26,6 +26,8 @@ from memo_ray.evaluation.recall import recall_table
 from memo_ray.rows import Answer, SweepRow
 
 SWEEP_JSON = ("parameters", "recall_by_corpus")
+CORPUS_FACTS = ("documents", "chunks", "chunk_words", "chunk_tokens", "groups_by_kind", "chunks_in_no_group")
+SYNTHESIS_FACTS = ("train", "held_out", "offered", "candidates", "with_a_span", "left_without", "calibration")
 METRICS = ("recall", "token_f1", "exact_match")
 EPOCH_NAME = re.compile(r"^(?:(?P<memory>.+)/)?epoch-(?P<epoch>\d+)$")
 """How a memory's epochs are called as systems: `epoch-3`, or `CORPUS/epoch-3` where there are several memories."""
@@ -64,6 +66,8 @@ def build_summary(
         "rejects": column_counts(artefacts, "rejects", "reason"),
         "steps": _steps(artefacts),
         "compression": _compression(artefacts),
+        "corpora": _facts(artefacts, "corpus", CORPUS_FACTS),
+        "synthesis": _facts(artefacts, "synthesis", SYNTHESIS_FACTS),
         "training": _training(artefacts, systems),
         "merging": _merging(artefacts),
         "cost": _cost(artefacts),
@@ -177,6 +181,14 @@ def _compression(artefacts: Iterable[Artifact]) -> dict[str, float]:
         if made.record.rows.get("reflections")
     }
     return {name: round(ratio, 2) for name, ratio in ratios.items() if ratio is not None}
+
+
+def _facts(artefacts: Iterable[Artifact], stage: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Those facts of a stage, by corpus, as far as it has them."""
+    return {
+        corpus_name(made): {name: made.record.facts[name] for name in names if name in made.record.facts}
+        for made in of_stage(artefacts, stage)
+    }
 
 
 def _added(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from memo_ray.evaluation.report.highlights import charts, headline, loss_points
 from memo_ray.evaluation.report.report import render_report, write_answers, write_report
 from memo_ray.evaluation.report.tables import documents, figures, questions
 from memo_ray.evaluation.summary import build_summary
-from memo_ray.rows import Answer, SweepRow
+from memo_ray.rows import Answer, Document, Reflection, SweepRow
 from tests.unit.evaluation.conftest import HOSTILE, SWEEP, Make, SmallRun
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -185,3 +185,36 @@ def test_no_cell_is_a_formula(tmp_path: Path) -> None:
     assert cells["question_id"] == "'=1+1"
     assert (cells["question"], cells["references"], cells["answer"]) == ("'@SUM(A1)", "'-1", "'+1")
     assert cells["seconds"] == "-0.5"
+
+
+def test_corpora_and_reflections_are_shown_before_anything_was_asked(make: Make) -> None:
+    sizes = {"groups": 2, "min": 2, "median": 2.5, "mean": 2.5, "max": 3, "chunks_in_no_group": 1}
+    lengths = {"min": 90, "median": 300, "p90": 700, "max": 700, "histogram": {"<=512": 4, "<=1024": 2}}
+    by_step = {
+        "consolidation": {
+            "prompts": 3, "checks": 1, "made": 5, "kept": 3, "input_tokens": 1000, "output_tokens": 234,
+            "failed": {}, "lost": {"duplicate": 2}, "kinds": {"entity": 2, "event_sequence": 1},
+        }
+    }  # fmt: skip
+    facts = {"by_step": by_step, "train": 3, "held_out": 0, "with_a_span": 2, "left_without": {"consolidation": 0.25}}
+    made = [
+        make(
+            "corpus",
+            "isles",
+            {"documents": ([], Document)},
+            {"chunks": 6, "chunk_tokens": lengths, "groups_by_kind": {"discovered": sizes}},
+        ),
+        make("synthesis", "isles", {"reflections": ([], Reflection)}, facts),
+    ]
+    summary = build_summary("half", made, [], {}, {})
+    summary["synthesis"]["isles"]["data_ratio"] = 0.195
+    page = Page(render_report(summary, made, [], [], {}))
+    for part in (
+        "consolidation 4 1,234 0 5 3 2 2 entity, 1 event sequence 2 duplicate",
+        "isles 3 0 2 – 0.20",
+        "isles 0.25",
+        "isles 6 90 300 700 700 4 2",
+        "isles discovered 2 2 2.50 2.50 3 1",
+    ):
+        assert part in page.text, part
+    assert "recall" not in page.ids and page.addresses[0] == "#pipeline"
