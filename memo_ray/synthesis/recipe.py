@@ -80,8 +80,8 @@ class Work:
         return await self.asked_back(good) if self.settings.config.grounding.round_trip else good
 
     async def asked_back(self, pairs: list[Pair]) -> list[Pair]:
-        """The pairs that survive the round trip; joined answers, whose halves have each passed, are not asked."""
-        trips = checks.round_trip_prompts((pair for pair in pairs if single(pair)), self.settings)
+        """The pairs that survive the round trip, and those of steps that are not asked back."""
+        trips = checks.round_trip_prompts((pair for pair in pairs if self.settings.asks_back(pair.step)), self.settings)
         asked = [(pair, prompt) for pair, prompt in trips if prompt is not None]
         told = await self.asker.ask((prompt for _, prompt in asked), check=True)
         answers = {prompt.prompt_id: value["answer"] for prompt, value in told}
@@ -90,11 +90,6 @@ class Work:
         }
         self.asker.lose(loss for loss in refused.values() if loss is not None)
         return [pair for pair in pairs if refused.get(pair.reflection_id) is None]
-
-
-def single(pair: Pair) -> bool:
-    """Whether a pair has one answer, which the generator can give back in a few words."""
-    return pair.step in ("direct", "entities")
 
 
 @dataclass

@@ -54,6 +54,13 @@ class StepSettings:
         """Whether answers are cut out of sentences by rules, and questions written to them."""
         return self.config.answers == "spans"
 
+    def asks_back(self, step: str) -> bool:
+        """Whether `grounding.round_trip` holds for the pairs of `step`.
+
+        The sentence set joins the answers of two pairs that have each passed, so only single answers are asked.
+        """
+        return self.config.prompts == "chunk" or step in ("direct", "entities")
+
     def texts(self, chunk: Chunk) -> list[str]:
         """What one prompt of Step 1 is about: the chunk, or each of its sentences."""
         return [chunk.text] if self.config.prompts == "chunk" else sentences(chunk.text)
