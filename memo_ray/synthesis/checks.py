@@ -14,7 +14,7 @@ from memo_ray.synthesis.asking import Prompt
 from memo_ray.synthesis.cloze import clozes, unfaithful
 from memo_ray.synthesis.connections import unconnected
 from memo_ray.synthesis.consolidation import half_asked
-from memo_ray.synthesis.entities import wrong_entity
+from memo_ray.synthesis.entities import named_itself
 from memo_ray.synthesis.grounding import agrees, content_words, foreign_words, swapped, tell_the_same, ungrounded
 from memo_ray.synthesis.pairs import Lost, Pair, lost, plain
 from memo_ray.synthesis.settings import Origin, StepSettings
@@ -37,7 +37,7 @@ def as_asked(pair: Pair, prompt: Prompt) -> Lost | None:
     if prompt.statement:
         detail = unfaithful(pair.question, prompt.statement, FAITHFUL if pair.step == "direct" else 0.0)
     elif pair.step == "entities":
-        reason, detail = "wrong_entity", wrong_entity(pair, prompt.answer)
+        reason, detail = "names_entity", named_itself(pair, prompt.answer)
     elif prompt.answer:
         detail = half_asked(pair, prompt.items)
     if not detail and pair.step == "connections":

@@ -228,9 +228,10 @@ def without_personal_data(unit: Unit, kinds: tuple[str, ...], asker: Asker) -> U
     """The unit with personal data replaced in its texts, and how much of each kind noted under `redaction`."""
     sources = []
     for source in unit.sources:
+        title, in_title = redacted(source.chunk.title, kinds)
         text, found = redacted(source.chunk.text, kinds)
-        asker.count("redaction").kinds.update(found)
-        sources.append(replace(source, chunk=replace(source.chunk, text=text)))
+        asker.count("redaction").kinds.update({kind: found[kind] + in_title[kind] for kind in {*found, *in_title}})
+        sources.append(replace(source, chunk=replace(source.chunk, title=title, text=text)))
     return replace(unit, sources=sources)
 
 

@@ -16,6 +16,10 @@ SHORT_REPLY = 72
 """Tokens of a reply that is one question or one short answer."""
 
 
+WORDS_A_FACT = 6
+LEAST_ITEMS = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Which chunks, documents and group a prompt is about; it ends up in the ledger."""
@@ -63,7 +67,12 @@ class StepSettings:
 
     def texts(self, chunk: Chunk) -> list[str]:
         """What one prompt of Step 1 is about: the chunk, or each of its sentences."""
-        return [chunk.text] if self.config.prompts == "chunk" else sentences(chunk.text)
+        return [shown(chunk)] if self.config.prompts == "chunk" else sentences(chunk.text)
+
+    def most(self, text: str) -> int:
+        """Items that a list made from `text` may have at most: more than one for every `WORDS_A_FACT` words is a
+        generator that repeats itself, which small ones do until their token limit."""
+        return 1 << (LEAST_ITEMS + len(text.split()) // WORDS_A_FACT).bit_length()  # few schemas, so few grammars
 
     def prompt(
         self, step: str, template: str, schema: dict[str, Any], origin: Origin, *,
@@ -92,6 +101,12 @@ class StepSettings:
     def samples(self, *args: Any, copies: int = 0, **kwargs: Any) -> list[Prompt]:
         """The same prompt `copies` times, or for 0 as often as `samples` says, told apart by their number."""
         return [self.prompt(*args, **kwargs, sample=number) for number in range(copies or self.config.samples)]
+
+
+def shown(chunk: Chunk) -> str:
+    """A chunk as a prompt shows it: below its document's title, which often is all that says what "the film" is."""
+    title = chunk.title.strip()
+    return chunk.text if not title or chunk.text.lstrip("# ").startswith(title) else f"{title}\n\n{chunk.text}"
 
 
 def numbered(pairs: tuple[Pair, ...]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from memo_ray.config.synthesis import SynthesisConfig
@@ -11,7 +13,9 @@ from tests.unit.synthesis.conftest import make_pair
 
 
 def test_texts_are_the_chunk_or_its_sentences(chunk: Chunk, paper: StepSettings, tiny: StepSettings):
-    assert paper.texts(chunk) == [chunk.text]
+    assert paper.texts(replace(chunk, title="")) == [chunk.text]
+    assert paper.texts(replace(chunk, title="The Vell Tower")) == [f"The Vell Tower\n\n{chunk.text}"]
+    assert paper.texts(replace(chunk, title=chunk.text[:12])) == [chunk.text], "it opens with its title"
     assert len(tiny.texts(chunk)) == 3
 
 
@@ -37,3 +41,13 @@ def test_an_origin_names_every_chunk_once():
 def test_spans_need_the_sentence_set():
     with pytest.raises(ValueError, match="needs prompts: sentence"):
         SynthesisConfig(answers="spans")
+
+
+def test_a_list_is_bounded_by_the_length_of_its_text(paper: StepSettings):
+    assert paper.most("word " * 6) == 16
+    assert paper.most("word " * 6400) == 2048
+
+
+def test_a_list_is_bounded_by_the_length_of_its_text(paper: StepSettings):
+    assert paper.most("word " * 6) == 16
+    assert paper.most("word " * 6400) == 2048
