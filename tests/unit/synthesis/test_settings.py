@@ -46,8 +46,3 @@ def test_spans_need_the_sentence_set():
 def test_a_list_is_bounded_by_the_length_of_its_text(paper: StepSettings):
     assert paper.most("word " * 6) == 16
     assert paper.most("word " * 6400) == 2048
-
-
-def test_a_list_is_bounded_by_the_length_of_its_text(paper: StepSettings):
-    assert paper.most("word " * 6) == 16
-    assert paper.most("word " * 6400) == 2048
