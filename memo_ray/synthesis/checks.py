@@ -138,7 +138,7 @@ def round_trip_prompts(pairs: Iterable[Pair], settings: StepSettings) -> list[tu
         origin = Origin(pair.chunk_ids, pair.document_ids, pair.group_id)
         prompt = settings.prompt(
             pair.step, "round_trip", schema, origin,
-            values=values, evidence=pair.evidence, short=settings.config.prompts == "sentence", exact=True,
+            values=values, evidence=pair.evidence, short=True, exact=True,
         )  # fmt: skip
         asked.append((pair, prompt))
     return asked

@@ -12,8 +12,8 @@ from memo_ray.synthesis.pairs import Pair
 from memo_ray.synthesis.prompts import PromptSet, load_prompts
 from memo_ray.synthesis.spans import sentences
 
-SHORT_REPLY = 72
-"""Tokens of a reply that is one question or one short answer."""
+SHORT_REPLY = {"sentence": 72, "chunk": 512}
+"""Tokens of a reply that is one pair, by prompt set: made from a sentence, or with an answer of up to 150 words."""
 
 
 WORDS_A_FACT = 6
@@ -79,7 +79,7 @@ class StepSettings:
         values: dict[str, str], evidence: str = "", short: bool = False, exact: bool = False, sample: int = 0,
         answer: str = "", statement: str = "", items: tuple[Pair, ...] = (),
     ) -> Prompt:  # fmt: skip
-        """One prompt from the template. `exact`: at temperature 0. `short`: the reply is one line."""
+        """One prompt from the template. `exact`: at temperature 0. `short`: the reply is one pair at most."""
         sampling = self.config.sampling
         return Prompt(
             step=step,
@@ -87,7 +87,7 @@ class StepSettings:
             schema=schema,
             temperature=0.0 if exact else sampling.temperature,
             top_p=1.0 if exact else sampling.top_p,
-            max_tokens=min(SHORT_REPLY, sampling.max_tokens) if short else sampling.max_tokens,
+            max_tokens=min(SHORT_REPLY[self.config.prompts], sampling.max_tokens) if short else sampling.max_tokens,
             evidence=evidence,
             chunk_ids=origin.chunk_ids,
             document_ids=origin.document_ids,

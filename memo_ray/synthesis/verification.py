@@ -60,7 +60,7 @@ def rewriting_prompt(pair: Pair, kinds: list[str], chunk: Chunk, settings: StepS
     return settings.prompt(
         "verification", "rewriting", schemas.PAIR, Origin.of_chunk(chunk),
         values={"text": text, "question": pair.question, "answer": pair.answer, "violations": named},
-        evidence=pair.evidence, short=settings.config.prompts == "sentence", exact=attempt == 0, sample=attempt,
+        evidence=pair.evidence, short=True, exact=attempt == 0, sample=attempt,
         items=(pair,),
     )  # fmt: skip
 

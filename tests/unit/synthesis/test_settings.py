@@ -24,7 +24,7 @@ def test_an_exact_prompt_is_asked_at_temperature_0(chunk: Chunk, paper: StepSett
     sampled = paper.prompt("direct", "direct", {}, origin, values={"text": "x"})
     exact = paper.prompt("direct", "direct", {}, origin, values={"text": "x"}, exact=True, short=True)
     assert (sampled.temperature, sampled.top_p, sampled.max_tokens) == (1.1, 0.95, 32_768)
-    assert (exact.temperature, exact.top_p, exact.max_tokens) == (0.0, 1.0, SHORT_REPLY)
+    assert (exact.temperature, exact.top_p, exact.max_tokens) == (0.0, 1.0, SHORT_REPLY["chunk"])
 
 
 def test_pairs_are_shown_and_picked_by_number():
