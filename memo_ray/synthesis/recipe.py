@@ -221,6 +221,9 @@ async def synthesise_unit(unit: Unit, model: ChatModel, settings: StepSettings) 
     work = Work(unit, asker, settings, identifiers)
     for stage in STAGES:
         await asyncio.gather(*(step(work) for name, step in stage.items() if name not in settings.config.without))
+        if len(stage) > 1:
+            # Which step ended first is chance; the prompts that follow, and their ids, are not.
+            work.pairs.sort(key=lambda pair: list(stage).index(pair.step))
     return result_of(work)
 
 
