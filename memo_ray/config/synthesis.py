@@ -151,6 +151,8 @@ class SynthesisConfig(Settings):
     """Chunks that one engine works on at once."""
     engine_restarts: int = Field(default=3, ge=0)
     """Engines started anew, for each that died, before the stage gives up."""
+    no_progress_s: float = Field(default=1800, gt=0)
+    """An engine that answers none of its prompts for so long counts as dead. More than its longest reply takes."""
 
     @model_validator(mode="after")
     def something_is_extracted(self) -> Self:

@@ -255,7 +255,7 @@ def semantics(config: SynthesisConfig) -> dict[str, Any]:
         return {"source": config.source}
     settings = StepSettings.load(config)
     data = config.model_dump(
-        mode="json", exclude={"chunks_in_flight", "engine_restarts", "max_reject_share", "generator"}
+        mode="json", exclude={"chunks_in_flight", "engine_restarts", "no_progress_s", "max_reject_share", "generator"}
     )
     # Which model it is stands among the inputs, by its digest.
     generator = engine_semantics(config.generator)

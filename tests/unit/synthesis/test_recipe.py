@@ -276,7 +276,7 @@ def test_step_5_connects_two_chunks():
 
 def test_what_changes_the_result_is_in_the_semantics_and_nothing_else():
     plain = semantics(config())
-    assert semantics(config(chunks_in_flight=3, engine_restarts=9)) == plain
+    assert semantics(config(chunks_in_flight=3, engine_restarts=9, no_progress_s=60)) == plain
     assert semantics(config(samples=2)) != plain
     assert semantics(config(prompts="chunk", answers="generated"))["prompt_digests"] != plain["prompt_digests"]
     json.dumps(plain, allow_nan=False)
