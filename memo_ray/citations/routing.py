@@ -1,18 +1,19 @@
 """A router over the memories' own reflections: it sends a question to the memory that was trained on the likest ones.
 
-In go the trained reflections of each memory with their ledgers; out comes who is asked, and of several answers the one
-that its own ledger supports best. No model is needed, and the same question always goes the same way.
+In go the reflections of each memory; out comes who is asked, and of several answers the one that its own memory's
+reflections support best. No model is needed, and the same question always goes the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from memo_ray.citations.bm25 import Bm25
-from memo_ray.citations.files import LedgerFiles, load_ledger
+from memo_ray.citations.bm25 import Bm25, content
+from memo_ray.citations.files import LedgerFiles, rows_of
 from memo_ray.citations.ledger import Ledger
 from memo_ray.config.protocol import Routing
 from memo_ray.protocol.abstention import is_unsure
+from memo_ray.rows import Reflection
 
 NEAREST = 3
 """A memory's claim to a question is the sum over its so many nearest reflections."""
@@ -24,10 +25,12 @@ LOOKED_AT = 200
 class LedgerRouter:
     """Routes by words: `likeliest` asks the memory with the nearest reflections, `all` asks every one."""
 
-    def __init__(self, ledgers: Mapping[str, Ledger], how: Routing) -> None:
-        """`ledgers` by memory. One index over all of them, so that a word's rarity means the same for each."""
-        self._ledgers, self._how = ledgers, how
-        rows = [(name, row) for name, ledger in ledgers.items() for row in ledger.reflections]
+    def __init__(self, reflections: Mapping[str, Sequence[Reflection]], how: Routing) -> None:
+        """`reflections` by memory; held-out ones are left out. One index chooses among all memories, so that a word's
+        rarity means the same for each."""
+        self._how = how
+        self._ledgers = {name: Ledger(rows, [], []) for name, rows in reflections.items()}
+        rows = [(name, row) for name, ledger in self._ledgers.items() for row in ledger.reflections]
         self._owners = [name for name, _ in rows]
         self._index = Bm25([f"{row.question} {row.answer}" for _, row in rows])
 
@@ -50,7 +53,8 @@ class LedgerRouter:
     def ranked(self, question: str) -> dict[str, float]:
         """Every memory with its claim to a question, a sum of BM25 scores, the highest first."""
         scores: dict[str, list[float]] = {name: [] for name in self._ledgers}
-        for row, score in self._index.top(question, LOOKED_AT):
+        # Function words would count for much in a small index.
+        for row, score in self._index.top(" ".join(sorted(content(question))), LOOKED_AT):
             scores[self._owners[row]].append(score)
         claims = {name: sum(found[:NEAREST]) for name, found in scores.items()}
         return dict(sorted(claims.items(), key=lambda item: -item[1]))
@@ -58,4 +62,7 @@ class LedgerRouter:
 
 def load_router(files: Mapping[str, Sequence[LedgerFiles]], how: Routing) -> LedgerRouter:
     """The router over memories by name, each with the tables of its corpora. Raises ConfigError naming a file."""
-    return LedgerRouter({name: load_ledger(tables) for name, tables in files.items()}, how)
+    reflections = {
+        name: [row for one in tables for row in rows_of(one.reflections, Reflection)] for name, tables in files.items()
+    }
+    return LedgerRouter(reflections, how)

@@ -113,6 +113,10 @@ class SweepProgress:
             # First, so that a merge without its seconds is no finished one.
             self.merges.put(_seconds(recipe_id), json.dumps(round(time.monotonic() - clock, 3)).encode())
 
+    def merge_seconds(self, recipe_id: str) -> float:
+        """How long a recipe's merge took."""
+        return _read_seconds(self.merges, recipe_id)
+
     def remove_merge(self, recipe_id: str) -> None:
         """Free the space that a merge takes; its seconds stay."""
         self.merges.remove(recipe_id)
