@@ -73,6 +73,10 @@ def parser() -> argparse.ArgumentParser:
     preview.add_argument("--rejects", action="store_true", help="what was lost instead of what was kept")
     preview.add_argument("--json", action="store_true")
 
+    advise = verbs.add_parser("advise", help="merge the memories, retrain on the union, or route: before a sweep")
+    advise.add_argument("run", metavar="RUN", help="a run of two or more corpora whose memories are trained")
+    advise.add_argument("--json", action="store_true")
+
     submit = verbs.add_parser("submit", help="run the stages as Ray jobs on a cluster, one after another")
     submit.add_argument("config", metavar="run.yaml")
     submit.add_argument("--address", default="http://127.0.0.1:8265", help="the cluster's dashboard")

@@ -131,6 +131,27 @@ def preview(options: Namespace) -> int:
     return 0
 
 
+def advise(options: Namespace) -> int:
+    """`memo advise RUN`: predict what merging loses, recommend a way, and show the costs of each."""
+    from memo_ray.evaluation.advised import advised, as_text
+    from memo_ray.merging.stage import make_advice
+    from memo_ray.results import stored_results
+
+    with open_run(options.run, Console(quiet=options.json)) as workspace:
+        results = stored_results(workspace)
+        names = [corpus.name for corpus in workspace.config.corpora]
+        if workspace.config.merging is None:
+            raise ConfigError(f"{workspace.where}: has one corpus; there is nothing to merge, retrain or route")
+        missing = [name for name in names if name not in results.training]
+        if missing:
+            where = f"memo run {workspace.where}/run.yaml --until training"
+            raise ConfigError(f"{workspace.where}: {missing[0]} has no finished memory; run `{where}` first")
+        results.advice = make_advice(workspace, results)
+        found = advised(results.all())
+    print(json.dumps(found, indent=1) if options.json else as_text(found))
+    return 0
+
+
 def submit(options: Namespace) -> int:
     """`memo submit run.yaml`: the stages as Ray jobs, their logs followed; again: it resumes."""
     from memo_ray.ray_jobs import stop

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 """In this order. Serving is not an artefact: evaluation starts it for its protocol questions, `memo serve` for good."""
 
-VERSIONS = {"corpus": 2, "synthesis": 2, "training": 2, "merging": 1, "evaluation": 2}
+VERSIONS = {"corpus": 2, "synthesis": 2, "training": 2, "advice": 1, "merging": 1, "evaluation": 2}
 """Raised when a stage's code changes what it makes; part of the fingerprint."""
 
 SYNTHESIS_READS = frozenset({"chunks.parquet", "documents.parquet", "groups.parquet"})
@@ -39,7 +39,7 @@ NOT_SEMANTIC = {
         *("base", "revision", "workers", "cpus_per_worker", "max_failures", "micro_batch_tokens", "state_every_s"),
         *("preset", "preset_dataset", "gradient_checkpointing", "checkpoint_keep", "packing", "compile", "tracking"),
     },
-    "merging": {"max_concurrent"},
+    "merging": {"max_concurrent", "advise", "probe_questions"},
     "protocol": {"parallel_sub_questions"},
 }
 """Settings that say where and how fast, not what: they stay out of the fingerprint."""
@@ -52,18 +52,16 @@ class Results:
     corpora: dict[str, Artifact] = field(default_factory=dict)
     synthesis: dict[str, Artifact] = field(default_factory=dict)
     training: dict[str, Artifact] = field(default_factory=dict)
+    union: Artifact | None = None
+    """The training on all corpora together, where merging is compared with it."""
+    advice: Artifact | None = None
     merging: Artifact | None = None
     evaluation: Artifact | None = None
 
     def all(self) -> list[Artifact]:
         """Every finished artefact, in the order of the stages."""
-        made = [
-            *self.corpora.values(),
-            *self.synthesis.values(),
-            *self.training.values(),
-            self.merging,
-            self.evaluation,
-        ]
+        trained = [*self.corpora.values(), *self.synthesis.values(), *self.training.values()]
+        made = [*trained, self.union, self.advice, self.merging, self.evaluation]
         return [artifact for artifact in made if artifact is not None]
 
 
@@ -90,7 +88,12 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
     if "training" in wanted:
         for name, synthesis in results.synthesis.items():
             results.training[name] = make_training(run, name, synthesis, allowed("training"))
-    if "merging" in wanted and run.config.merging is not None:
+    if "merging" in wanted and (merging := run.config.merging) is not None:
+        from memo_ray.merging.stage import make_advice, make_union
+
+        results.union = make_union(run, results, allowed("merging")) if merging.union else None
+        if merging.advise and allowed("merging"):
+            results.advice = make_advice(run, results)
         results.merging = make_merging(run, results, allowed("merging"))
     if "evaluation" in wanted:
         results.evaluation = make_evaluation(run, results, allowed("evaluation"))
@@ -216,6 +219,7 @@ def make_merging(run: Workspace, results: Results, may_run: bool) -> Artifact:
     inputs = {f"training-{name}": artifact.record.digest for name, artifact in results.training.items()}
     inputs |= {f"synthesis-{name}": artifact.record.digest for name, artifact in results.synthesis.items()}
     inputs |= {f"corpus-{name}": artifact.record.digest for name, artifact in results.corpora.items()}
+    inputs |= {"union": results.union.record.digest} if results.union else {}
     asking = run.config.evaluation
     semantics = semantic("merging", config) | {
         "asked": {"max_tokens": asking.max_tokens, "max_trained": asking.max_trained},
@@ -250,7 +254,7 @@ def make_evaluation(run: Workspace, results: Results, may_run: bool) -> Artifact
         from memo_ray.evaluation.systems import reading
 
         config["comparison_prompts"] = [reading.digest(), judge.digest()]
-    inputs = {artifact.record.name: artifact.record.digest for artifact in results.all()}
+    inputs = {made.record.name: made.record.digest for made in results.all() if made.record.stage != "advice"}
     inputs["executive"] = identity(serving.executive, executive)
     return make(run, "evaluation", "", config, inputs, build, may_run)
 

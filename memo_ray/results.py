@@ -106,6 +106,9 @@ def stored_results(workspace: Workspace) -> Results:
             artifact = workspace.finished(f"{stage}-{corpus.name}")
             if artifact is not None:
                 found[corpus.name] = artifact
+    if workspace.config.merging is not None and workspace.config.merging.union:
+        results.union = workspace.finished("training")
+    results.advice = workspace.finished("advice")
     results.merging = workspace.finished("merging")
     results.evaluation = workspace.finished("evaluation")
     return results
@@ -135,7 +138,10 @@ def memory_of(workspace: Workspace) -> tuple[Location, str]:
 def status_rows(workspace: Workspace) -> list[dict[str, Any]]:
     """One row for each stage and corpus: finished or not, rows, rejects, seconds, tokens."""
     names = [(s, f"{s}-{c.name}") for s in STAGES[:3] for c in workspace.config.corpora]
-    names += [("merging", "merging")] if workspace.config.merging else []
+    if (merging := workspace.config.merging) is not None:
+        names += [("training", "training")] if merging.union else []
+        names += [("advice", "advice")] if merging.advise else []
+        names += [("merging", "merging")]
     names += [("evaluation", "evaluation")]
     return [status_row(workspace, stage, name) for stage, name in names]
 

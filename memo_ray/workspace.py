@@ -20,9 +20,10 @@ from memo_ray.console import Console
 from memo_ray.errors import ConfigError, EnvironmentProblem, StoreError
 
 LATER = {
-    "corpus": {"synthesis", "training", "merging", "evaluation"},
-    "synthesis": {"training", "merging", "evaluation"},
-    "training": {"merging", "evaluation"},
+    "corpus": {"synthesis", "training", "advice", "merging", "evaluation"},
+    "synthesis": {"training", "advice", "merging", "evaluation"},
+    "training": {"advice", "merging", "evaluation"},
+    "advice": set[str](),
     "merging": {"evaluation"},
     "evaluation": set[str](),
 }

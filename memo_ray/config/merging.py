@@ -76,3 +76,14 @@ class MergingConfig(Settings):
     """Merges made at once; each needs memory for its largest tensors and disk for one model."""
     keep: int = Field(default=1, ge=1)
     """How many of the best merged memories are kept on disk after scoring."""
+    advise: bool = False
+    """First predict from the weights and a small probe whether to merge, retrain or route (`memo advise`)."""
+    probe_questions: int = Field(default=12, ge=1)
+    """Held-out questions of each corpus that the adviser's probe asks, evenly spread."""
+    compare: tuple[Literal["union", "routing"], ...] = ()
+    """Also measure a memory retrained on the union of all corpora, and routing between the memories."""
+
+    @property
+    def union(self) -> bool:
+        """Whether a memory is trained on all corpora together."""
+        return "union" in self.compare

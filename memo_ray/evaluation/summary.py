@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from memo_ray.artifacts.store import Artifact
+from memo_ray.evaluation.advised import advised, ways_of
 from memo_ray.evaluation.asked import KINDS
 from memo_ray.evaluation.compression import compression_ratio
 from memo_ray.evaluation.protocol_rows import SYSTEM as PROTOCOL
@@ -66,6 +67,7 @@ def build_summary(
         "compression": _compression(artefacts),
         "training": _training(artefacts, systems),
         "merging": _merging(artefacts),
+        "advice": advised(artefacts),
         "cost": _cost(artefacts),
     }
 
@@ -191,7 +193,7 @@ def _added(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
 
 def _training(artefacts: Iterable[Artifact], systems: Mapping[str, str]) -> dict[str, Any]:
     """The facts of each memory's training below `memories`; those of an only one also at the top, without its steps."""
-    memories = {corpus_name(made): dict(made.record.facts) for made in of_stage(artefacts, "training")}
+    memories = {corpus_name(made) or "union": dict(made.record.facts) for made in of_stage(artefacts, "training")}
     only = next(iter(memories.values())) if len(memories) == 1 else {}
     chosen = EPOCH_NAME.match(systems.get("memory", ""))
     only = {key: value for key, value in only.items() if key != "loss_by_step"}
@@ -203,7 +205,7 @@ def _merging(artefacts: Iterable[Artifact]) -> dict[str, Any]:
     for made in of_stage(artefacts, "merging"):
         rows = sorted(made.rows("sweep", SweepRow), key=lambda row: -row.recall)
         table = [asdict(row) | {name: json.loads(getattr(row, name)) for name in SWEEP_JSON} for row in rows]
-        return {**made.record.facts, "table": table}
+        return {**made.record.facts, "table": table, "ways": ways_of(artefacts, made)}
     return {}
 
 

@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memo_ray.config.merging import Linear, MergeRecipe, TaskArithmetic
+from memo_ray.evaluation.asked import Asked
 from memo_ray.merging.geometry import Layer
 from memo_ray.merging.recipes import recipe_id
+from memo_ray.merging.ways import memory_system
+from memo_ray.protocol.routing import Router
+from memo_ray.rows import Answer
 
 Way = Literal["merge", "union", "route"]
 
@@ -146,10 +150,12 @@ def costs(measured: Measured) -> tuple[Cost, ...]:
     )
 
 
-def compared(advice: Advice, recall: Mapping[str, Mapping[str, float]]) -> list[dict[str, float | str | None]]:
-    """The advice beside what was then measured: a row for each corpus, predicted and actual recall.
+def beside(
+    predictions: Sequence[Prediction], recipe: str, recall: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, float | str | None]]:
+    """The predictions beside what was then measured: a row for each corpus, recall 0 to 1, None where not known.
 
-    `recall`: by corpus for each of `best`, `union`, `routed-likeliest` and every probed recipe, as far as known.
+    `recipe`: the probe's best. `recall`: by system (`recipe`, `best`, `routed-likeliest`, `union`) and corpus.
     """
 
     def actual(system: str, corpus: str) -> float | None:
@@ -160,14 +166,47 @@ def compared(advice: Advice, recall: Mapping[str, Mapping[str, float]]) -> list[
             "corpus": row.corpus,
             "own memory": row.own,
             "merged, predicted": row.merged,
-            f"{advice.recipe}, actual": actual(advice.recipe, row.corpus),
+            f"{recipe}, actual": actual(recipe, row.corpus),
             "best merge, actual": actual("best", row.corpus),
             "routed, predicted": row.routed,
             "routed, actual": actual("routed-likeliest", row.corpus),
             "union, actual": actual("union", row.corpus),
         }
-        for row in advice.predictions
+        for row in predictions
     ]
+
+
+def probes_of(
+    questions: Mapping[str, Sequence[Asked]], routed: Mapping[str, float], answers: Sequence[Answer]
+) -> tuple[Probe, ...]:
+    """The counts by corpus. A question that could not be asked counts as wrong."""
+    right: dict[str, set[str]] = {}
+    for row in answers:
+        right.setdefault(row.system, set()).update([row.question_id] if row.recalled else [])
+    probes = []
+    for corpus, rows in questions.items():
+        ids = {row.question_id for row in rows}
+        own = right.get(memory_system(corpus), set()) & ids
+        merged = {name: right.get(name, set()) & ids for name in PROBED}
+        probes.append(
+            Probe(
+                corpus=corpus,
+                asked=len(ids),
+                own=len(own),
+                merged={name: len(found) for name, found in merged.items()},
+                kept={name: len(found & own) for name, found in merged.items()},
+                routed=routed[corpus],
+            )
+        )
+    return tuple(probes)
+
+
+def routed_share(router: Router, questions: Mapping[str, Sequence[Asked]]) -> dict[str, float]:
+    """By corpus the share of its questions that go to its own memory alone or first."""
+    return {
+        corpus: sum(router.choose(row.question)[0] == corpus for row in rows) / len(rows)
+        for corpus, rows in questions.items()
+    }
 
 
 def _predict(geometry: Layer, probe: Probe, recipe: str) -> Prediction:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from memo_ray.artifacts.place import Location
 from memo_ray.evaluation.asked import Asked
 from memo_ray.evaluation.ray_evaluation import ask_alone
-from memo_ray.merging.advice import PROBED, Probe
+from memo_ray.merging.advice import PROBED, Probe, probes_of
 from memo_ray.merging.checks import Inputs
 from memo_ray.merging.ray_trials import merge_all
 from memo_ray.merging.scores import SweepProgress
+from memo_ray.merging.ways import memory_system
 from memo_ray.models.ray_engine import Engine
 from memo_ray.progress import Progress, unheard
-from memo_ray.protocol.routing import Router
 from memo_ray.rows import Answer
 
 
@@ -50,7 +50,7 @@ def probe(
     if waiting:
         merge_all(waiting, base, memories, merges, inputs.memory_bytes, 1, lambda name: None)
     everything = [row for rows in questions.values() for row in rows]
-    asked = {f"memory-{corpus}": (memories[corpus], list(rows)) for corpus, rows in questions.items()}
+    asked = {memory_system(corpus): (memories[corpus], list(rows)) for corpus, rows in questions.items()}
     for name in PROBED:
         merge = merges.merged(name)
         assert merge is not None  # made just above
@@ -63,36 +63,3 @@ def probe(
     for name in PROBED:
         merges.remove_merge(name)
     return Probed(probes_of(questions, routed, answers), tuple(answers), sum(seconds) / len(seconds))
-
-
-def probes_of(
-    questions: Mapping[str, Sequence[Asked]], routed: Mapping[str, float], answers: Sequence[Answer]
-) -> tuple[Probe, ...]:
-    """The counts by corpus. A question that could not be asked counts as wrong."""
-    right: dict[str, set[str]] = {}
-    for row in answers:
-        right.setdefault(row.system, set()).update([row.question_id] if row.recalled else [])
-    probes = []
-    for corpus, rows in questions.items():
-        ids = {row.question_id for row in rows}
-        own = right.get(f"memory-{corpus}", set()) & ids
-        merged = {name: right.get(name, set()) & ids for name in PROBED}
-        probes.append(
-            Probe(
-                corpus=corpus,
-                asked=len(ids),
-                own=len(own),
-                merged={name: len(found) for name, found in merged.items()},
-                kept={name: len(found & own) for name, found in merged.items()},
-                routed=routed[corpus],
-            )
-        )
-    return tuple(probes)
-
-
-def routed_share(router: Router, questions: Mapping[str, Sequence[Asked]]) -> dict[str, float]:
-    """By corpus the share of its questions that go to its own memory alone or first."""
-    return {
-        corpus: sum(router.choose(row.question)[0] == corpus for row in rows) / len(rows)
-        for corpus, rows in questions.items()
-    }

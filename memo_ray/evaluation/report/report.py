@@ -56,6 +56,8 @@ def render_report(
         "steps": tables.steps(summary),
         "documents": {"systems": systems, "rows": rows, "total": total},
         "sweep": tables.grid(summary["merging"].get("table", [])),
+        "ways": tables.grid(summary["merging"].get("ways", [])),
+        "advice": tables.advice(summary),
         "conversations": tables.conversations(answers, transcripts),
         "questions": tables.questions(summary, answers),
         "focus": focus(summary),
@@ -89,6 +91,8 @@ def write_report(
             for row in rows
         ],
         "sweep": summary["merging"].get("table", []),
+        "ways": summary["merging"].get("ways", []),
+        "advice": summary["advice"],
     }
     (folder / FILES[1]).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page = folder / "report.html"
@@ -116,6 +120,7 @@ SECTIONS: list[tuple[str, str, Callable[[Mapping[str, Any]], Any]]] = [
     ("pipeline", "Pipeline", lambda page: True),
     ("synthesis", "Reflections by step", lambda page: page["steps"]),
     ("documents", "Documents", lambda page: page["documents"]["rows"]),
+    ("advice", "Merge, retrain or route", lambda page: page["advice"] or page["ways"].rows),
     ("merges", "Merges", lambda page: page["sweep"].rows),
     ("questions", "Questions asked alone", lambda page: page["questions"]),
     ("reflections", "Sample", lambda page: page["reflections"]),

@@ -210,6 +210,18 @@ def grid(records: Sequence[Mapping[str, Any]]) -> Grid:
     return Grid(columns, [[record.get(column) for column in columns] for record in records])
 
 
+def advice(summary: Mapping[str, Any]) -> dict[str, Grid]:
+    """The adviser's tables by caption; empty without an advice."""
+    found = summary["advice"]
+    if not found:
+        return {}
+    return {
+        "Predicted and actual recall of held-out questions": grid(found["beside"]),
+        "The task vectors: norms, cosine and share of conflicting signs, by layer": grid(found["geometry"]),
+        "Seconds and gigabytes as corpora arrive one at a time": grid(found["costs"]),
+    }
+
+
 def _conversation(row: Answer, transcript: Transcript | None) -> Conversation:
     if transcript is None:
         return Conversation(row, "", [])

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
-from memo_ray.merging.advice import ARRIVALS, PRIOR, PROBED, Measured, Probe, advise, compared, costs
+from memo_ray.evaluation.asked import Asked
+from memo_ray.merging.advice import (
+    ARRIVALS,
+    PRIOR,
+    PROBED,
+    Measured,
+    Probe,
+    advise,
+    beside,
+    costs,
+    probes_of,
+    routed_share,
+)
 from memo_ray.merging.geometry import Layer
+from memo_ray.rows import Answer
 
 MEASURED = Measured(synthesis=100.0, training=60.0, merge=10.0, merged_memories=2, model_bytes=500_000_000)
 
@@ -65,6 +80,40 @@ def test_costs_grow_with_k_and_with_its_square() -> None:
 def test_what_was_measured_stands_beside_the_prediction() -> None:
     found = advise(geometry(), [probe("law", 0, 6), probe("wiki", 0, 2)], MEASURED)
     recall = {"task-arithmetic-s1": {"law": 0.5, "wiki": 0.25}, "best": {"law": 0.75, "wiki": 0.5}}
-    law, wiki = compared(found, recall)
+    law, wiki = beside(found.predictions, found.recipe, recall)
     assert (law["task-arithmetic-s1, actual"], law["best merge, actual"], law["union, actual"]) == (0.5, 0.75, None)
     assert wiki["merged, predicted"] == found.predictions[1].merged
+
+
+class FirstWord:
+    """Sends a question to the corpus that it begins with."""
+
+    def choose(self, question: str) -> tuple[str, ...]:
+        return (question.split()[0], "other")
+
+    def keep(self, question: str, answers: Mapping[str, str]) -> str:
+        return next(iter(answers))
+
+
+def test_the_probe_counts_what_a_merge_keeps_of_what_the_memory_knew() -> None:
+    questions = {"law": [Asked(f"l{n}", "held_out", "law what?", ["x"]) for n in range(3)]}
+
+    def said(system: str, *right: bool) -> list[Answer]:
+        return [
+            Answer(f"l{n}", system, "held_out", "law what?", ["x"], "x", hit, 1.0, hit, 0.1, 1, 1)
+            for n, hit in enumerate(right)
+        ]
+
+    answers = [*said("memory-law", True, True, False), *said("linear", True, False, True)]
+    (found,) = probes_of(questions, {"law": 0.5}, answers)
+    assert (found.corpus, found.asked, found.own, found.routed) == ("law", 3, 2, 0.5)
+    assert (found.merged["linear"], found.kept["linear"]) == (2, 1)
+    assert found.merged["task-arithmetic-s1"] == 0, "not asked is not right"
+
+
+def test_routing_is_judged_by_its_first_choice() -> None:
+    questions = {
+        "law": [Asked("a", "held_out", "law what?", ["x"]), Asked("b", "held_out", "wiki what?", ["x"])],
+        "wiki": [Asked("c", "held_out", "wiki what?", ["x"])],
+    }
+    assert routed_share(FirstWord(), questions) == {"law": 0.5, "wiki": 1.0}
