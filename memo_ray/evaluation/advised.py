@@ -115,7 +115,10 @@ def _layer_row(layer: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "layer": layer["name"],
         **{f"|{name}|": round(norm, 4) for name, norm in layer["norms"].items()},
-        **{f"|{name}| / base": round(norm / base, 6) if base else 0.0 for name, norm in layer["norms"].items()},
+        **{
+            f"|{name}|, % of base": round(100 * norm / base, 3) if base else 0.0
+            for name, norm in layer["norms"].items()
+        },
         **{f"cosine {pair}": round(cosine, 4) for pair, cosine in layer["cosine"].items()},
         **{f"conflict {pair}": round(share, 4) for pair, share in layer["conflict"].items()},
     }
