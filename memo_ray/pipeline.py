@@ -47,13 +47,12 @@ NOT_SEMANTIC = {
 
 @dataclass
 class Results:
-    """The artefacts of a run that are finished, by corpus where there is one for each."""
+    """The finished artefacts of a run, by corpus where there is one for each; `union`: the training on all."""
 
     corpora: dict[str, Artifact] = field(default_factory=dict)
     synthesis: dict[str, Artifact] = field(default_factory=dict)
     training: dict[str, Artifact] = field(default_factory=dict)
     union: Artifact | None = None
-    """The training on all corpora together, where merging is compared with it."""
     advice: Artifact | None = None
     merging: Artifact | None = None
     evaluation: Artifact | None = None
@@ -61,8 +60,8 @@ class Results:
     def all(self) -> list[Artifact]:
         """Every finished artefact, in the order of the stages."""
         trained = [*self.corpora.values(), *self.synthesis.values(), *self.training.values()]
-        made = [*trained, self.union, self.advice, self.merging, self.evaluation]
-        return [artifact for artifact in made if artifact is not None]
+        last = [self.union, self.advice, self.merging, self.evaluation]
+        return [*trained, *(artifact for artifact in last if artifact is not None)]
 
 
 def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) -> Results:
