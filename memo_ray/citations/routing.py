@@ -25,12 +25,10 @@ LOOKED_AT = 200
 class LedgerRouter:
     """Routes by words: `likeliest` asks the memory with the nearest reflections, `all` asks every one."""
 
-    def __init__(self, reflections: Mapping[str, Sequence[Reflection]], how: Routing) -> None:
-        """`reflections` by memory; held-out ones are left out. One index chooses among all memories, so that a word's
-        rarity means the same for each."""
-        self._how = how
-        self._ledgers = {name: Ledger(rows, [], []) for name, rows in reflections.items()}
-        rows = [(name, row) for name, ledger in self._ledgers.items() for row in ledger.reflections]
+    def __init__(self, ledgers: Mapping[str, Ledger], how: Routing) -> None:
+        """`ledgers` by memory. One index over all of them, so that a word's rarity means the same for each."""
+        self._ledgers, self._how = ledgers, how
+        rows = [(name, row) for name, ledger in ledgers.items() for row in ledger.reflections]
         self._owners = [name for name, _ in rows]
         self._index = Bm25([f"{row.question} {row.answer}" for _, row in rows])
 
@@ -60,9 +58,14 @@ class LedgerRouter:
         return dict(sorted(claims.items(), key=lambda item: -item[1]))
 
 
+def router_over(reflections: Mapping[str, Sequence[Reflection]], how: Routing) -> LedgerRouter:
+    """The router over memories by the reflections that each was trained on; held-out ones are left out."""
+    return LedgerRouter({name: Ledger(rows, [], []) for name, rows in reflections.items()}, how)
+
+
 def load_router(files: Mapping[str, Sequence[LedgerFiles]], how: Routing) -> LedgerRouter:
-    """The router over memories by name, each with the tables of its corpora. Raises ConfigError naming a file."""
-    reflections = {
+    """The same from the tables of each memory's corpora. Raises ConfigError naming a file."""
+    rows = {
         name: [row for one in tables for row in rows_of(one.reflections, Reflection)] for name, tables in files.items()
     }
-    return LedgerRouter(reflections, how)
+    return router_over(rows, how)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from memo_ray.artifacts.place import Location
 from memo_ray.artifacts.store import Artifact, Attempt
-from memo_ray.citations.routing import LedgerRouter
+from memo_ray.citations.routing import router_over
 from memo_ray.config.run import RunConfig
 from memo_ray.evaluation.asked import Asked, held_out_questions
 from memo_ray.evaluation.selection import choose_epochs
@@ -55,7 +55,7 @@ def compare_ways(
     reflections = {name: made.rows("reflections", Reflection) for name, made in results.synthesis.items()}
     answers = found.answers
     if "routing" in config.merging.compare:
-        routers = {how: LedgerRouter(reflections, how) for how in ROUTED}
+        routers = {how: router_over(reflections, how) for how in ROUTED}
         routed = [row for how in ROUTED for row in routed_answers(how, routers[how], answers, list(memories))]
         owners = owners_of(reflections, results.corpora)
         attempt.facts["routing_accuracy"] = routing_accuracy(routers["likeliest"], answers, owners)

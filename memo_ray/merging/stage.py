@@ -53,7 +53,7 @@ def make_advice(run: Workspace, results: Results) -> Artifact:
 
 def write_advice(run: Workspace, base: Location, results: Results, attempt: Attempt) -> None:
     """Measure the task vectors, probe, and put the advice into the attempt."""
-    from memo_ray.citations.routing import LedgerRouter
+    from memo_ray.citations.routing import router_over
     from memo_ray.evaluation.selection import choose_epochs
     from memo_ray.evaluation.stage import epochs_of
     from memo_ray.merging.checks import check
@@ -67,7 +67,7 @@ def write_advice(run: Workspace, base: Location, results: Results, attempt: Atte
     reflections = {name: made.rows("reflections", Reflection) for name, made in results.synthesis.items()}
     held_out = _held_out(reflections)
     questions = {name: evenly(rows, run.config.merging.probe_questions) for name, rows in held_out.items()}
-    routed = routed_share(LedgerRouter(reflections, "likeliest"), held_out)
+    routed = routed_share(router_over(reflections, "likeliest"), held_out)
     epochs = {name: epochs_of(made) for name, made in results.training.items()}
     progress(0, 1, "choosing epochs")
     with Engine.start(asking.engine, base) as engine:

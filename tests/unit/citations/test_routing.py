@@ -4,7 +4,7 @@ import pytest
 
 from memo_ray.artifacts.tables import write_rows
 from memo_ray.citations.files import LedgerFiles
-from memo_ray.citations.routing import LedgerRouter, load_router
+from memo_ray.citations.routing import load_router, router_over
 from memo_ray.rows import Reflection
 from tests.unit.citations.conftest import PAIRS
 
@@ -30,24 +30,24 @@ def memories(corpus):
     ],
 )
 def test_a_question_goes_to_the_memory_with_the_nearest_reflections(memories, question, memory):
-    assert LedgerRouter(memories, "likeliest").choose(question) == (memory,)
-    assert LedgerRouter(memories, "all").choose(question)[0] == memory
+    assert router_over(memories, "likeliest").choose(question) == (memory,)
+    assert router_over(memories, "all").choose(question)[0] == memory
 
 
 def test_what_no_reflection_is_near_to_goes_to_every_memory(memories):
-    assert LedgerRouter(memories, "likeliest").choose("Quoi?") == ("harbour", "light")
-    assert set(LedgerRouter(memories, "all").choose("When was the lighthouse lit?")) == {"harbour", "light"}
+    assert router_over(memories, "likeliest").choose("Quoi?") == ("harbour", "light")
+    assert set(router_over(memories, "all").choose("When was the lighthouse lit?")) == {"harbour", "light"}
 
 
 def test_the_answer_that_its_own_ledger_supports_is_kept(memories):
-    router = LedgerRouter(memories, "all")
+    router = router_over(memories, "all")
     asked = "Who built the Skarn lighthouse?"
     assert router.keep(asked, {"harbour": "Ilse Verran", "light": "Odo Stell"}) == "light"
     assert router.keep("Who founded Port Amber?", {"light": "Odo Stell", "harbour": "Ilse Verran"}) == "harbour"
 
 
 def test_an_abstention_comes_last_and_of_equals_the_likelier_counts(memories):
-    router = LedgerRouter(memories, "all")
+    router = router_over(memories, "all")
     asked = "Who built the Skarn lighthouse?"
     assert router.keep(asked, {"harbour": "Per Tallow", "light": "I don't know."}) == "harbour"
     assert router.keep(asked, {"harbour": "I don't know.", "light": "I don't know."}) == "light"
@@ -56,7 +56,7 @@ def test_an_abstention_comes_last_and_of_equals_the_likelier_counts(memories):
 
 def test_held_out_reflections_attract_nothing(memories):
     unseen = Reflection("h", "Which gannet nests on Quern Rock?", "the old one", "rephrase", "held_out")
-    router = LedgerRouter(memories | {"light": [*memories["light"], unseen]}, "likeliest")
+    router = router_over(memories | {"light": [*memories["light"], unseen]}, "likeliest")
     assert router.ranked("Which gannet nests on Quern Rock?") == {"harbour": 0.0, "light": 0.0}
 
 
