@@ -230,6 +230,10 @@ def _lines(summary: Mapping[str, Any]) -> Iterable[str]:
         )
     if "best" in summary["merging"]:
         yield f"best merge on held-out questions: {summary['merging']['best']}"
+    if ways := summary["merging"].get("ways"):
+        yield "held-out recall: " + ", ".join(f"{row['way']} {row['recall']:.2f}" for row in ways)
+    if summary["advice"]:
+        yield f"advised before the sweep: {summary['advice']['recommended']}; {summary['advice']['reason']}"
     if summary["reflections"]:
         made = ", ".join(f"{count:,} {step}" for step, count in summary["reflections"].items())
         yield f"reflections: {made}; rejected: {sum(summary['rejects'].values()):,}"

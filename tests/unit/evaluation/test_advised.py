@@ -11,7 +11,7 @@ import pytest
 from memo_ray.artifacts.store import Artifact
 from memo_ray.evaluation.advised import TITLES, actual_recall, advised, as_text, ways_of
 from memo_ray.evaluation.report.report import render_report
-from memo_ray.evaluation.summary import build_summary
+from memo_ray.evaluation.summary import build_summary, summary_table
 from memo_ray.merging.advice import Measured, Probe, advise
 from memo_ray.merging.geometry import Geometry, Layer
 from memo_ray.rows import Answer, SweepRow, WayRow
@@ -87,6 +87,9 @@ def test_summary_and_report_hold_them(artefacts: list[Artifact]) -> None:
     summary: dict[str, Any] = json.loads(json.dumps(build_summary("two", artefacts, [], {}, {})))
     assert summary["advice"]["recommended"] == "route"
     assert set(summary["training"]["memories"]) == {"law", "wiki", "union"}
+    printed = summary_table(summary)
+    assert "held-out recall: union 0.90, routed-likeliest 0.70, ties-d0.3 0.60" in printed
+    assert "advised before the sweep: route; a merge is expected" in printed
     page = render_report(summary, artefacts, [], [], {})
     assert "Merge, retrain or route" in page and "routed-likeliest" in page and "best merge, actual" in page
     assert "Merge, retrain or route" not in render_report(
