@@ -200,7 +200,7 @@ def _training(artefacts: Iterable[Artifact], systems: Mapping[str, str]) -> dict
     return {**only, **({"chosen_epoch": int(chosen["epoch"])} if chosen else {}), "memories": memories}
 
 
-def _merging(artefacts: Iterable[Artifact]) -> dict[str, Any]:
+def _merging(artefacts: Sequence[Artifact]) -> dict[str, Any]:
     """The merging's facts, and the sweep's rows with their JSON columns read, best first."""
     for made in of_stage(artefacts, "merging"):
         rows = sorted(made.rows("sweep", SweepRow), key=lambda row: -row.recall)
