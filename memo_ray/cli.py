@@ -55,6 +55,28 @@ def parser() -> argparse.ArgumentParser:
                      help="replace a value of the file, for example training.epochs=2")  # fmt: skip
     run.add_argument("--json", action="store_true", help="print the summary as JSON")
 
+    add = verbs.add_parser("add", help="add a corpus to a run: its memory alone is trained, then all are merged again")
+    add.add_argument("run", metavar="RUN")
+    add.add_argument("corpus", metavar="CORPUS", help="a file or folder of documents, or a YAML file with one corpus")
+    add.add_argument("--name", help="the corpus's name (default: from its path)")
+    how = add.add_mutually_exclusive_group()
+    how.add_argument(
+        "--recipe", help="the merge, as linear or '{method: ties, density: 0.5}' (default: the best so far)"
+    )
+    how.add_argument("--sweep", action="store_true", help="try all merges of the paper")
+    add.add_argument("--json", action="store_true")
+
+    forget = verbs.add_parser("forget", help="make a run forget a document, with a signed certificate")
+    forget.add_argument("run", metavar="RUN", nargs="?")
+    forget.add_argument("document", metavar="DOCUMENT", nargs="?", help="its id, title or file")
+    forget.add_argument("--corpus", help="the corpus it is in, when several have such a document")
+    forget.add_argument("--how", choices=("retrain", "subtract"), default="retrain",
+                        help="train its corpus's memory anew, or leave that memory out of the merge")  # fmt: skip
+    forget.add_argument("--key", metavar="FILE", help="Ed25519 private key in PEM (default: from MEMO_SIGNING_KEY)")
+    forget.add_argument("--verify", metavar="CERTIFICATE", help="check a certificate instead")
+    forget.add_argument("--public-key", metavar="FILE", help="the signer's public key in PEM")
+    forget.add_argument("--json", action="store_true")
+
     plan = verbs.add_parser("plan", help="what a run's synthesis will need; runs nothing")
     plan.add_argument("config", metavar="run.yaml")
     plan.add_argument("--measured", metavar="RUN", help="take ratios from this run's finished synthesis")

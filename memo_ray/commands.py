@@ -60,6 +60,7 @@ def run_experiment(options: Namespace) -> int:
 
 def run_config(config: RunConfig, options: Namespace) -> int:
     """One run with the stages that the options ask for."""
+    from memo_ray.continual.registering import register
     from memo_ray.results import finish
 
     start, until = options.only or options.start or STAGES[0], options.only or options.until or STAGES[-1]
@@ -70,6 +71,7 @@ def run_config(config: RunConfig, options: Namespace) -> int:
         console.say(f"run {config.name} in {workspace.where}")
         results = run_stages(workspace, start, until)
     summary = finish(workspace, results, seconds=time.monotonic() - clock)
+    register(workspace, results)
     if options.json:
         print(json.dumps(summary, indent=1))
     elif results.evaluation is not None:
@@ -79,6 +81,20 @@ def run_config(config: RunConfig, options: Namespace) -> int:
     else:
         print(f"finished up to {until}; go on with: memo run {options.config}")
     return 0
+
+
+def add(options: Namespace) -> int:
+    """`memo add RUN CORPUS`: one more corpus, its memory, a merge of all, and the new version."""
+    from memo_ray.continual.command import add_corpus_command
+
+    return add_corpus_command(options)
+
+
+def forget(options: Namespace) -> int:
+    """`memo forget RUN DOCUMENT`: a document leaves the run, with a signed certificate; or `--verify` reads one."""
+    from memo_ray.continual.command import forget_command
+
+    return forget_command(options)
 
 
 def plan(options: Namespace) -> int:

@@ -143,8 +143,10 @@ def make_benchmark(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artif
     return make(run, "corpus", corpus.name, semantic("corpus", corpus), loaded.digests(), build, may_run)
 
 
-def make_synthesis(run: Workspace, name: str, corpus: Artifact, may_run: bool) -> Artifact:
-    """`chunks`, `groups` → `reflections`, `ledger`, `rejects` (paper, Section 4.1)."""
+def make_synthesis(
+    run: Workspace, name: str, corpus: Artifact, may_run: bool, derive: Callable[[Attempt], None] | None = None
+) -> Artifact:
+    """`chunks`, `groups` → `reflections`, `ledger`, `rejects` (paper, Section 4.1); or `derive` writes these tables."""
     from memo_ray.models.opening import identity, source_of
     from memo_ray.synthesis.recipe import semantics
 
@@ -168,7 +170,7 @@ def make_synthesis(run: Workspace, name: str, corpus: Artifact, may_run: bool) -
     # Not the whole corpus: its questions and rejects are no input, and a new question must cost no new memory.
     read = {entry.path: entry.sha256 for entry in corpus.record.files if entry.path in SYNTHESIS_READS}
     inputs = {"corpus": files_digest(read), "generator": "" if raw else identity(config.generator, source)}
-    return make(run, "synthesis", name, semantics(config), inputs, build, may_run)
+    return make(run, "synthesis", name, semantics(config), inputs, derive or build, may_run)
 
 
 def import_reflections(run: Workspace, name: str, paths: tuple[str, ...], may_run: bool) -> Artifact:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memo_ray.artifacts.place import Location
+from memo_ray.artifacts.registry import Registry
 from memo_ray.artifacts.store import Artifact
 from memo_ray.errors import ConfigError
 from memo_ray.pipeline import STAGES, Results
@@ -106,7 +107,8 @@ def stored_results(workspace: Workspace) -> Results:
             artifact = workspace.finished(f"{stage}-{corpus.name}")
             if artifact is not None:
                 found[corpus.name] = artifact
-    results.merging = workspace.finished("merging")
+    if workspace.config.merging is not None:
+        results.merging = workspace.finished("merging")
     results.evaluation = workspace.finished("evaluation")
     return results
 
@@ -114,7 +116,8 @@ def stored_results(workspace: Workspace) -> Results:
 def memory_of(workspace: Workspace) -> tuple[Location, str]:
     """Where the memory to serve is, and how it was chosen.
 
-    Raises ConfigError when nothing has been trained yet.
+    While a new version is being made it is the one that is registered. Raises ConfigError when nothing has been
+    trained yet.
     """
     results = stored_results(workspace)
     if results.evaluation is not None:
@@ -125,11 +128,25 @@ def memory_of(workspace: Workspace) -> tuple[Location, str]:
     if results.merging is not None:
         best = results.merging.record.facts["best"]
         return results.merging.location(f"merged/{best}"), "best merge on held-out questions"
-    if len(results.training) == 1:
+    registry = Registry(workspace.place)
+    registered = registry.newest(workspace.config.name)
+    if registered is not None and registered.artifact in {made.record.digest for made in results.all()}:
+        return registry.location(registered), f"registered as {registered.reference}"
+    last = last_epoch(workspace)
+    if last:
         (training,) = results.training.values()
-        last = max({entry.path.split("/")[0] for entry in training.record.files}, key=lambda name: int(name[6:]))
         return training.location(last), "the last epoch; `memo run` has not chosen one yet"
+    if registered is not None:
+        return registry.location(registered), f"registered as {registered.reference}"
     raise ConfigError(f"{workspace.where}: holds no memory yet; run `memo run {workspace.where}/run.yaml` first")
+
+
+def last_epoch(workspace: Workspace) -> str:
+    """The last epoch of a run of one corpus; empty for several, and before its training is finished."""
+    first, *others = workspace.config.corpora
+    training = workspace.finished(f"training-{first.name}") if not others else None
+    names = {entry.path.split("/")[0] for entry in training.record.files} if training else set()
+    return max(names, key=lambda name: int(name[6:]), default="")
 
 
 def status_rows(workspace: Workspace) -> list[dict[str, Any]]:

@@ -88,10 +88,10 @@ class Registry:
         The newest version is returned as it is when it has the same folder of the same artefact, so that a command
         that is run again registers nothing twice.
         """
+        standing = self.newest(entry.name)
+        if standing is not None and (standing.artifact, standing.path) == (entry.artifact, entry.path):
+            return standing
         known = self.versions(entry.name)
-        standing = [memory for memory in known if not memory.withdrawn]
-        if standing and (standing[-1].artifact, standing[-1].path) == (entry.artifact, entry.path):
-            return standing[-1]
         version = known[-1].version + 1 if known else 1
         while True:
             memory = Memory(**dict(entry), version=version, made=_now())
@@ -123,6 +123,10 @@ class Registry:
         _check(name)
         numbers = [re.fullmatch(rf"{name}/(\d+)\.json", found) for found in self._place.names(f"{name}/")]
         return [self._read(name, version) for version in sorted(int(found[1]) for found in numbers if found)]
+
+    def newest(self, name: str) -> Memory | None:
+        """The newest version that stands; None when there is none."""
+        return next((memory for memory in reversed(self.versions(name)) if not memory.withdrawn), None)
 
     def withdraw(self, name: str, version: int) -> None:
         """Hand this version out no more; nothing happens when it was withdrawn before. Raises StoreError."""

@@ -81,6 +81,9 @@ class CorpusConfig(Settings):
     """Column with a title; none: a heading that opens the text. A file's own title is its first heading or its name."""
     label_column: str | None = None
     """Column whose value puts documents into one group when `groups` is `label`."""
+    forget: tuple[str, ...] = ()
+    """Documents that are left out though they lie among `paths`: by id, or as `sha256:` and the digest of the text,
+    which leaves out copies too. `memo forget` keeps this list."""
     licence: str = ""
     """Terms of use of the documents, such as CC-BY-4.0; carried to the ledger of every reflection."""
     licence_column: str | None = None
@@ -110,6 +113,8 @@ class CorpusConfig(Settings):
             raise ValueError("paths: name the documents, or a benchmark")
         if self.benchmark is not None and (self.paths or self.questions):
             raise ValueError("benchmark: brings its own documents and questions; leave out paths and questions")
+        if self.benchmark is not None and self.forget:
+            raise ValueError("forget: a benchmark is taken whole; only documents of `paths` can be left out")
         if self.benchmark is None and "benchmark" in self.group_kinds:
             raise ValueError("groups: benchmark needs a benchmark; use document, label or all")
         return self

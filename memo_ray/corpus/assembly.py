@@ -70,14 +70,20 @@ class Assembly:
         self._chunk_words = array("q")
         self._formats: Counter[str] = Counter()
         self._untitled = 0
+        self._forget = frozenset(config.forget)
+        self._forgotten = 0
 
     def add(self, item: Prepared | Reject) -> None:
-        """Keep a document, unless its id or its exact text is already there."""
+        """Keep a document, unless it is to be forgotten or its id or its exact text is already there."""
         if isinstance(item, Reject):
-            self.rejects.append(item)
+            if item.row_id not in self._forget:
+                self.rejects.append(item)
             return
         document, digest = item.document, bytes.fromhex(item.digest)
         name, source = document.document_id, document.source
+        if name in self._forget or f"sha256:{item.digest}" in self._forget:
+            self._forgotten += 1
+            return
         if name in self.known:
             detail = f"{source}: has the id {name} of {self._sources[name]}; give each document its own"
             self.rejects.append(Reject(name, "corpus", "documents", "duplicate_id", detail))
@@ -125,6 +131,7 @@ class Assembly:
         grouped = {chunk_id for group in groups for chunk_id in group.chunk_ids}
         facts = {
             "documents": len(self._members),
+            "forgotten_documents": self._forgotten,
             "words": self._words,
             "untitled_documents": self._untitled,
             "formats": dict(sorted(self._formats.items())),
