@@ -19,7 +19,7 @@ from memo_ray.continual.forgotten import left_out, read_forgotten
 from memo_ray.continual.recipes import merging_for
 from memo_ray.continual.registering import register
 from memo_ray.errors import ConfigError
-from memo_ray.pipeline import Results, run_stages
+from memo_ray.pipeline import Results, check_models, make_corpus, run_stages
 from memo_ray.results import last_epoch, stored_results
 from memo_ray.workspace import Workspace
 
@@ -38,12 +38,15 @@ def add_corpus(
     Raises ConfigError for a corpus that cannot be added and the stages' errors; what was finished stays.
     """
     config = with_corpus(run, given, name, recipe, sweep=sweep)
-    added = config.corpora[-1].name
     register(run, stored_results(run), epoch=last_epoch(run))
     with Workspace(config, run.console) as grown:
+        added = grown.config.corpora[-1]
+        check_models(grown, ("corpus", "synthesis", "training"))
+        make_corpus(grown, added, may_run=True)
+        # Only now, so that documents which cannot be read leave the run's settings alone.
         grown.remember_config()
         results = run_stages(grown, until="merging")
-        memory, *_ = register(grown, results, done=f"added {added}")
+        memory, *_ = register(grown, results, done=f"added {added.name}")
     return results, memory
 
 
@@ -56,7 +59,7 @@ def with_corpus(run: Workspace, given: str, name: str | None, recipe: str | None
         raise ConfigError(f"{entry['name']}: is the name of the run's only corpus; give the new one another --name")
     data["corpora"] = [corpus for corpus in data["corpora"] if corpus["name"] != entry["name"]] + [entry]
     # A corpus that is there was added by this command before, and so was the merge chosen.
-    merged = None if entry["name"] in known else stored_results(run).merging
+    merged = None if entry["name"] in known else stored_results(run).merging or run.store.latest("merging")
     data["merging"] = merging_for(run.config.merging, merged, len(data["corpora"]), recipe, sweep=sweep)
     config = validate(data, given)
     added = left_out(config, read_forgotten(run.place)).corpora[-1]
