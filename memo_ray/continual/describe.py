@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from memo_ray.artifacts.registry import Memory
+from memo_ray.artifacts.registry import Memory, Registry
 from memo_ray.errors import StoreError
 from memo_ray.pipeline import Results
 from memo_ray.workspace import Workspace
@@ -54,12 +54,12 @@ def forgotten_text(run: Workspace, name: str, told: dict[str, Any]) -> str:
 
 
 def leftovers(run: Workspace) -> list[str]:
-    """The folders of artefacts that the run no longer uses; they hold what was forgotten until they are removed."""
-    current = {name: fingerprint[:16] for name, fingerprint in run.current().items()}
+    """The folders of artefacts that neither the run nor a standing version uses: they may hold what was forgotten."""
+    used = {f"{name}/{fingerprint[:16]}" for name, fingerprint in run.current().items()}
+    registry = Registry(run.place)
+    for memory in (memory for name in registry.names() for memory in registry.versions(name)):
+        if not memory.withdrawn:
+            used.add("/".join(memory.path.split("/")[1:3]))
     place = run.store.place
-    return [
-        f"{name}/{home}"
-        for name in place.folders()
-        for home in place.child(name).folders()
-        if current.get(name) != home
-    ]
+    homes = (f"{name}/{home}" for name in place.folders() for home in place.child(name).folders())
+    return [home for home in homes if home not in used]

@@ -2,9 +2,12 @@ from typing import Any
 
 import pytest
 
+from memo_ray.artifacts.registry import Registry
 from memo_ray.continual.describe import certificate_of, forgotten_text, leftovers
 from memo_ray.continual.probes import recall
+from memo_ray.continual.registering import register
 from memo_ray.errors import StoreError
+from memo_ray.results import stored_results
 from memo_ray.workspace import Workspace
 
 
@@ -12,6 +15,14 @@ def test_what_the_run_no_longer_uses_is_listed(run: Workspace) -> None:
     assert leftovers(run) == []
     run.note("synthesis-law", "2" * 64)
     assert leftovers(run) == ["synthesis-law/1111111111111111", "training-law/1111111111111111"]
+
+
+def test_what_a_standing_version_uses_is_not(run: Workspace) -> None:
+    (memory,) = register(run, stored_results(run), epoch="epoch-1")
+    run.unnote(["training-law"])
+    assert leftovers(run) == []
+    Registry(run.place).withdraw(memory.name, memory.version)
+    assert leftovers(run) == ["training-law/1111111111111111"]
 
 
 def test_the_figures_are_told_and_what_is_not_forgotten_too(run: Workspace) -> None:
