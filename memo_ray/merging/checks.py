@@ -7,7 +7,6 @@ stores twice is compared with its twin.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from memo_ray.errors import MergeError
-
-DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-"""Floating-point formats by their name in a safetensors header and in mergekit."""
+from memo_ray.merging.headers import DTYPES, Tensor, read_tensors
 
 NOT_THE_MODEL = {"transformers_version", "use_cache", "dtype", "torch_dtype", "architectures", "initializer_range"}
 """Keys of config.json that may differ between a base and its fine-tuned models (as may `_...` and `..._token_id`)."""
@@ -30,35 +27,23 @@ PROCESS_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """One tensor as a header describes it; `start` and `end` are byte offsets in `file`."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    file: Path
-    start: int
-    end: int
-
-    @property
-    def elements(self) -> int:
-        """How many numbers the tensor holds."""
-        product = 1
-        for size in self.shape:
-            product *= size
-        return product
-
-
-@dataclass(frozen=True)
 class Inputs:
-    """A base and its memories that passed every check. `tensors` are those to merge, as the memories store them."""
+    """A base and its memories that passed every check."""
 
     base: Path
     memories: dict[str, Path]
-    tensors: dict[str, Tensor]
+    base_tensors: dict[str, Tensor]
+    memory_tensors: list[dict[str, Tensor]]
+    """In the order of `memories`."""
     dtype: str
     """The memories' number format, and the merge's: a name such as `bfloat16`."""
     cast_base: bool
     """The base is stored in another format: what the memories started from is the base in theirs."""
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors to merge, as the memories store them."""
+        return self.memory_tensors[0]
 
     @property
     def disk_bytes(self) -> int:
@@ -98,7 +83,8 @@ def check(base: Path, memories: Mapping[str, Path]) -> Inputs:
     formats = {folder: {tensors[name].dtype for name in merged} for folder, tensors in stored.items()}
     _known_formats(base, formats)
     (dtype,) = formats[next(iter(memories.values()))]
-    return Inputs(base, dict(memories), merged, DTYPES[dtype], cast_base=formats[base] != {dtype})
+    of_memories = [stored[folder] for folder in memories.values()]
+    return Inputs(base, dict(memories), stored[base], of_memories, DTYPES[dtype], cast_base=formats[base] != {dtype})
 
 
 def check_disk(folder: Path, needed: int) -> None:
@@ -111,46 +97,6 @@ def check_disk(folder: Path, needed: int) -> None:
             f"{folder}: a merged model needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; "
             "free space or set `root:` to a larger disk"
         )
-
-
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of a model folder by name, from the headers of its safetensors files."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            shards = json.loads(index.read_bytes())["weight_map"]
-        except (ValueError, KeyError):
-            raise MergeError(f"{index}: is not an index of safetensors files; save the model again") from None
-        headers = {file: _header(folder / file) for file in set(shards.values())}
-        missing = [name for name, file in shards.items() if name not in headers[file]]
-        if missing:
-            raise MergeError(f"{index}: lists {missing[0]}, which {shards[missing[0]]} lacks; save the model again")
-        return {name: headers[file][name] for name, file in shards.items()}
-    if not (folder / "model.safetensors").is_file():
-        raise MergeError(f"{folder}: holds no model.safetensors; save the model as safetensors, nothing else is read")
-    return _header(folder / "model.safetensors")
-
-
-def _header(file: Path) -> dict[str, Tensor]:
-    damaged = MergeError(f"{file}: is missing or damaged; remove the model's folder and make it again")
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            if length + 8 > size:
-                raise damaged
-            header = json.loads(opened.read(length))
-    except (FileNotFoundError, ValueError):
-        raise damaged from None
-    header.pop("__metadata__", None)
-    data = 8 + length
-    tensors = {}
-    for name, entry in header.items():
-        start, end = entry["data_offsets"]
-        tensors[name] = Tensor(entry["dtype"], tuple(entry["shape"]), file, data + start, data + end)
-    if not tensors or max(tensor.end for tensor in tensors.values()) != size:
-        raise damaged
-    return tensors
 
 
 def _distinct(folders: Mapping[str, Path]) -> None:

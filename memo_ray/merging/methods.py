@@ -26,6 +26,10 @@ class Method:
     mergekit: str
     weights: Callable[[Any, int], list[float]]
     shared: Callable[[Any], dict[str, Any]] = lambda recipe: {}
+    sparsity: Callable[[Any], tuple[float, int | None] | None] = lambda recipe: None
+    """Which entries of task vectors stay: a density, and DARE's seed or None for TIES' largest; None: all entries."""
+    by_entry: bool = True
+    """Once sparsified, an entry of the result depends on no other entries than those at its place."""
     memories: int | None = None
     """Exactly so many memories; None: two or more."""
     letters: dict[str, str] = field(default_factory=dict)
@@ -38,6 +42,14 @@ def _mean(recipe: Any, memories: int) -> list[float]:
 
 def _ones(recipe: Any, memories: int) -> list[float]:
     return [1.0] * memories
+
+
+def _trimmed(recipe: Any) -> tuple[float, int | None] | None:
+    return (recipe.density, None) if recipe.density < 1 else None
+
+
+def _dropped(recipe: Any) -> tuple[float, int | None] | None:
+    return (recipe.density, recipe.seed) if recipe.density < 1 else None
 
 
 # mergekit's own rescale is a ratio of L1 norms, so DARE's 1/density is given as the factor of the merged task vector:
@@ -64,6 +76,7 @@ METHODS: dict[str, Method] = {
         mergekit="nuslerp",
         weights=lambda recipe, memories: [1 - recipe.t, recipe.t],
         shared=lambda recipe: {"nuslerp_flatten": True, "nuslerp_row_wise": False},
+        by_entry=False,
         memories=2,
         letters={"t": "t"},
     ),
@@ -73,6 +86,7 @@ METHODS: dict[str, Method] = {
         mergekit="ties",
         weights=_ones,
         shared=lambda recipe: {"normalize": True, "rescale": False, "lambda": 1.0},
+        sparsity=_trimmed,
         letters={"density": "d"},
     ),
     "dare_linear": Method(
@@ -81,6 +95,7 @@ METHODS: dict[str, Method] = {
         mergekit="dare_linear",
         weights=_mean,
         shared=lambda recipe: {"normalize": False, "rescale": False, "lambda": 1 / recipe.density},
+        sparsity=_dropped,
         letters={"density": "d"},
     ),
     "dare_ties": Method(
@@ -89,6 +104,7 @@ METHODS: dict[str, Method] = {
         mergekit="dare_ties",
         weights=_ones,
         shared=lambda recipe: {"normalize": True, "rescale": False, "lambda": 1 / recipe.density},
+        sparsity=_dropped,
         letters={"density": "d"},
     ),
 }

@@ -12,7 +12,8 @@ import pytest
 
 from memo_ray.errors import MergeError
 from memo_ray.merging import checks
-from memo_ray.merging.checks import check, check_disk, read_tensors
+from memo_ray.merging.checks import check, check_disk
+from memo_ray.merging.headers import read_tensors
 from tests.unit.merging.tiny import make_base, make_memories, make_memory, rewrite
 
 
