@@ -8,7 +8,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from memo_ray.evaluation.report.highlights import charts, headline, loss_points
+from memo_ray.evaluation.report.highlights import charts, cost_of_merging, headline, loss_points
 from memo_ray.evaluation.report.report import render_report, write_answers, write_report
 from memo_ray.evaluation.report.tables import documents, figures, questions
 from memo_ray.evaluation.summary import build_summary
@@ -158,6 +158,23 @@ def test_charts_need_two_points(small_run: SmallRun) -> None:
     summary["epochs"] = {"memory": {"trained": {"3": 1.0}}}
     summary["training"] = {"memories": {"isles": {"loss_by_step": [1.0]}}}
     assert charts(summary) == []
+
+
+def test_merges_are_drawn_against_what_retraining_would_have_cost() -> None:
+    rows = [
+        {"method": "ties", "recall": 0.5, "merge_seconds": 2.0},
+        {"method": "ties", "recall": 0.4, "merge_seconds": 3.0},
+        {"method": "dare_linear", "recall": 0.2, "merge_seconds": 1.0},
+    ]
+    memories = {name: {"training_seconds": seconds} for name, seconds in (("a", 100.0), ("b", 50.0), ("c", 30.0))}
+    summary = {"training": {"memories": memories}, "merging": {"table": rows}}
+    (chart,) = cost_of_merging(summary)
+    # 100, then 100 + 50, then 100 + 50 + 30.
+    assert "3 corpora" in chart.caption and chart.caption.endswith("would have taken 430 s")
+    assert chart.series == ["ties", "dare linear"]
+    assert chart.rows == [(181.0, [None, 0.2]), (182.0, [0.5, None]), (183.0, [0.4, None])]
+    assert "retraining" in chart.svg
+    assert cost_of_merging(summary | {"merging": {}}) == []
 
 
 def test_headline_names_the_last_system_without_a_memory(small_run: SmallRun) -> None:
