@@ -4,7 +4,7 @@
 
 A base and two memories with random weights in the shape of a real model, page cache emptied of their files before
 every arm. Arms: `copy` reads base and memories and writes as many bytes as one merge writes, to the disk; `linear` is
-one merge as the sweep makes it, a fresh process included; `sweep` is the paper's 14 recipes in one pass;
+one merge as the sweep makes it, its fresh process included; `sweep` is the paper's 14 recipes in one pass;
 `sequential` is the `mergekit-yaml` of this environment, once for each recipe, with the equal configuration.
 `copy` and `linear` take turns. Every result is compared with mergekit's. Measurements are kept in `--work`: after
 `--until` seconds the script ends where it is, and run again on the same folder it goes on. Ratios are of wall seconds.
@@ -29,12 +29,13 @@ from typing import Any
 import yaml
 
 from memo_ray.config.merging import Linear, MergeRecipe
+from memo_ray.merging.checks import check
 from memo_ray.merging.headers import read_tensors
 from memo_ray.merging.merge import MergeJob
 from memo_ray.merging.recipes import PAPER, mergekit_config, recipe_id
 from memo_ray.models.sources import resolve
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "qwen2.5-0.5b": {
         "hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
         "intermediate_size": 4864, "vocab_size": 151936,
@@ -58,7 +59,8 @@ def make_models(shape: str, folder: Path) -> tuple[Path, dict[str, Path]]:
     if not all((folder / name / "done").is_file() for name in names):
         torch.manual_seed(0)
         config = Qwen2Config(**SHAPES[shape], tie_word_embeddings=True)
-        model = Qwen2ForCausalLM(config).to(torch.bfloat16)
+        model: Any = Qwen2ForCausalLM(config)
+        model.to(torch.bfloat16)
         start = {name: value.clone() for name, value in model.state_dict().items()}
         for name in names:
             if name != "base":
@@ -98,23 +100,24 @@ def watch(command: list[str], environment: dict[str, str]) -> dict[str, float]:
     clock = time.monotonic()
     process = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL)
     transferred: dict[str, int] = {}
+    peak_kb = 0
     while True:
         # What /proc holds is gone with the process.
         try:
             lines = (line.split(": ") for line in Path(f"/proc/{process.pid}/io").read_text().splitlines())
             transferred = {name: int(value) for name, value in lines}
-        except (OSError, ValueError):
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            peak_kb = int(status.partition("VmHWM:")[2].split()[0])
+        except (OSError, ValueError, IndexError):
             pass
-        done, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if done:
+        if process.poll() is not None:
             break
         time.sleep(0.05)
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)}: ended with {process.returncode}")
     return {
         "seconds": round(time.monotonic() - clock, 3),
-        "peak_mb": round(usage.ru_maxrss / 1024),
+        "peak_mb": round(peak_kb / 1024),
         "read_mb": round(transferred.get("read_bytes", 0) / 1e6),
         "written_mb": round(transferred.get("write_bytes", 0) / 1e6),
     }
@@ -161,7 +164,10 @@ class Bench:
 
     def merging(self, recipes: tuple[MergeRecipe, ...], out: Path) -> dict[str, Any]:
         """Arms `linear` and `sweep`."""
-        job = MergeJob(recipes=recipes, base=self.base, memories=self.memories, threads=self.threads)
+        # A sweep checks its inputs once, before its first pass.
+        names = tuple(check(self.base, self.memories).tensors)
+        forget([self.base, *self.memories.values()])
+        job = MergeJob(recipes=recipes, base=self.base, memories=self.memories, checked=names, threads=self.threads)
         file = self.work / "job.json"
         file.write_text(job.model_dump_json())
         found = watch([sys.executable, "-m", "memo_ray.merging.merge", str(file), str(out)], {})

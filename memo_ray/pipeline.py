@@ -18,7 +18,7 @@ from memo_ray.artifacts.fingerprint import files_digest, fingerprint
 from memo_ray.artifacts.store import Artifact, Attempt
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.training import TrainingConfig
-from memo_ray.errors import ConfigError
+from memo_ray.errors import ConfigError, MergeError
 from memo_ray.rows import LedgerEntry, Reflection, Reject
 from memo_ray.workspace import Workspace
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 """In this order. Serving is not an artefact: evaluation starts it for its protocol questions, `memo serve` for good."""
 
-VERSIONS = {"corpus": 2, "synthesis": 2, "training": 2, "merging": 1, "evaluation": 2}
+VERSIONS = {"corpus": 2, "synthesis": 2, "training": 2, "merging": 2, "evaluation": 2}
 """Raised when a stage's code changes what it makes; part of the fingerprint."""
 
 SYNTHESIS_READS = frozenset({"chunks.parquet", "documents.parquet", "groups.parquet"})
@@ -39,7 +39,7 @@ NOT_SEMANTIC = {
         *("base", "revision", "workers", "cpus_per_worker", "max_failures", "micro_batch_tokens", "state_every_s"),
         *("preset", "preset_dataset", "gradient_checkpointing", "checkpoint_keep", "packing", "compile", "tracking"),
     },
-    "merging": {"max_concurrent"},
+    "merging": {"max_concurrent", "recipes_per_pass", "overlap", "threads"},
     "protocol": {"parallel_sub_questions"},
 }
 """Settings that say where and how fast, not what: they stay out of the fingerprint."""
@@ -207,6 +207,12 @@ def make_merging(run: Workspace, results: Results, may_run: bool) -> Artifact:
 
     config, base = run.config.merging, base_model(run.config.training)
     assert config is not None  # run_stages asks for this stage only when the section is there
+    for name, trained in results.training.items():
+        if trained.record.inputs["base"] != base.digest:
+            raise MergeError(
+                f"merging: the memory {name} was trained from another base than training.base "
+                f"({run.config.training.base}); train it again from this one"
+            )
 
     def build(attempt: Attempt) -> None:
         from memo_ray.evaluation.stage import merge_memories

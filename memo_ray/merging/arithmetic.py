@@ -16,6 +16,7 @@ from mergekit import merge_methods
 from mergekit.merge_methods.base import TensorEntry, TensorGroup
 
 from memo_ray.config.merging import MergeRecipe
+from memo_ray.merging.adapters import Adapter
 from memo_ray.merging.checks import Inputs
 from memo_ray.merging.methods import METHODS
 from memo_ray.merging.sparsity import Kept
@@ -42,15 +43,15 @@ def merge_tensors(
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         # In mergekit's order, since random numbers are drawn from tensor to tensor.
         names = sorted(inputs.tensors)
-        following = pool.submit(_Stored, inputs, names[0])
+        following = _begin_to_read(inputs, names[0], pool)
         for place, name in enumerate(names):
-            stored = following.result()
-            if place + 1 < len(names):
-                following = pool.submit(_Stored, inputs, names[place + 1])
+            stored = _Stored([reading.result() for reading in following], inputs.adapters, name)
+            following = _begin_to_read(inputs, names[place + 1], pool) if place + 1 < len(names) else []
             kept = sparsifying.keep(stored, pool)
             for one, merge in merges.items():
                 if not merge.method.by_entry:
-                    whole = merge.merged(stored.base(), stored.task_vectors(), kept)
+                    base = stored.base()
+                    whole = merge.merged(base, stored.task_vectors(base), kept)
                     outputs[one].write(name, 0, whole.to(stored.dtype))
             by_entry = {one: merge for one, merge in merges.items() if merge.method.by_entry}
             starts = range(0, stored.size, STRETCH) if by_entry else ()
@@ -66,9 +67,12 @@ def _merge_stretch(
     outputs: Mapping[str, Output],
 ) -> None:
     end = min(start + STRETCH, stored.size)
-    base, vectors = stored.base(start, end), stored.task_vectors(start, end)
+    base = stored.base(start, end)
+    vectors = stored.task_vectors(base, start, end)
+    of_adapters = stored.adapter_vectors(start, end)
     for one, merge in merges.items():
-        outputs[one].write(name, start, merge.merged(base, vectors, kept, start, end).to(stored.dtype))
+        taken = of_adapters if of_adapters and merge.method.sums else vectors
+        outputs[one].write(name, start, merge.merged(base, taken, kept, start, end).to(stored.dtype))
 
 
 def _finish(work: Sequence[Future[None]]) -> None:
@@ -80,25 +84,36 @@ def _finish(work: Sequence[Future[None]]) -> None:
         future.result()
 
 
+def _begin_to_read(inputs: Inputs, name: str, pool: ThreadPoolExecutor) -> list[Future[torch.Tensor]]:
+    """The tensor `name` of the base, rounded to the memories' format, and of every memory."""
+    memories = [pool.submit(read, tensors[name]) for tensors in inputs.memory_tensors]
+    return [pool.submit(read, inputs.base_tensors[name], inputs.dtype), *memories]
+
+
 class _Stored:
     """One tensor of the base and of every memory, in the memories' format."""
 
-    def __init__(self, inputs: Inputs, name: str) -> None:
-        self._base = read(inputs.base_tensors[name], inputs.dtype)
-        self._memories = [read(tensors[name]) for tensors in inputs.memory_tensors]
+    def __init__(self, rows: Sequence[torch.Tensor], adapters: Sequence[Adapter], name: str) -> None:
+        self._base, *self._memories = rows
         self.dtype, self.size = self._base.dtype, self._base.numel()
+        self._adapters = [adapter.task_vector(name) for adapter in adapters]
 
     def base(self, start: int = 0, end: int | None = None) -> torch.Tensor:
         """Entries of the base in float32."""
-        return self._base[start:end].float()
+        return self._base[start:end].to(torch.float32, copy=True)
 
-    def task_vectors(self, start: int = 0, end: int | None = None) -> list[torch.Tensor]:
-        """Entries of every tau_i in float32."""
-        return [self.task_vector(memory, start, end) for memory in range(len(self._memories))]
+    def task_vectors(self, base: torch.Tensor, start: int = 0, end: int | None = None) -> list[torch.Tensor]:
+        """Entries of every tau_i in float32; `base` are the base's."""
+        return [memory[start:end].to(torch.float32, copy=True).sub_(base) for memory in self._memories]
 
-    def task_vector(self, memory: int, start: int = 0, end: int | None = None) -> torch.Tensor:
-        """Entries of one memory's tau_i in float32."""
-        return self._memories[memory][start:end].float() - self.base(start, end)
+    def task_vector(self, memory: int) -> torch.Tensor:
+        """One memory's tau_i in float32."""
+        return self._memories[memory].to(torch.float32, copy=True).sub_(self._base)
+
+    def adapter_vectors(self, start: int, end: int) -> list[torch.Tensor]:
+        """The same of adapters, without the rounding that folding them brought; none unless they are merged so."""
+        nothing = torch.zeros(end - start)
+        return [nothing if vector is None else vector[start:end] for vector in self._adapters]
 
 
 class _Merge:
@@ -150,7 +165,7 @@ class _Sparsifying:
         return found | {seed: future.result() for seed, future in drawing.items()}
 
     def _sort(self, stored: _Stored, memory: int) -> Kept:
-        return Kept.largest(stored.task_vector(memory), self._densities[None])
+        return Kept.largest(stored.task_vector(memory).abs_(), self._densities[None])
 
     def _draw(self, seed: int, size: int) -> list[Kept]:
         # One memory after the other, as mergekit draws.

@@ -25,11 +25,18 @@ from pydantic import Field, ValidationError
 from memo_ray.config.base import Settings
 from memo_ray.config.merging import MergeRecipe
 from memo_ray.errors import MergeError
-from memo_ray.merging.checks import Inputs, check, check_disk
+from memo_ray.merging.checks import Inputs, check, check_disk, describe
+from memo_ray.merging.headers import read_ahead
+from memo_ray.merging.methods import METHODS
 from memo_ray.merging.recipes import named, recipe_id
 
 ERROR = "error: "
 """What a user's mistake starts with on standard error, among whatever libraries write there."""
+
+MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3
+"""Options of glibc's mallopt."""
+KEPT_BYTES = 1 << 25
+"""Blocks of memory up to this size are kept for the next use; whole tensors are given back."""
 
 FROM_BASE = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -46,6 +53,10 @@ class MergeJob(Settings):
     base: Path
     memories: dict[str, Path]
     """By name, in the order that SLERP's `t` counts them."""
+    checked: tuple[str, ...] = ()
+    """The tensors to merge, by name, when `check` has passed the folders already; none: it is done here."""
+    adapters: bool = False
+    """Methods that sum task vectors take those of the memories' adapters, and write the merged adapter too."""
     threads: int = Field(default=0, ge=0)
     """Threads that compute, read and write; 0: as many as the machine has cores."""
 
@@ -59,19 +70,29 @@ def merge(job: MergeJob, out: Path) -> None:
     if out.exists():
         raise MergeError(f"{out}: exists already; remove it or name another folder")
     recipes = named(job.recipes, len(job.memories))
-    inputs = check(job.base, job.memories)
+    if job.checked:
+        inputs = describe(job.base, job.memories, job.checked, adapters=job.adapters)
+    else:
+        inputs = check(job.base, job.memories, adapters=job.adapters)
+    read_ahead(
+        {tensor.file for tensors in (inputs.base_tensors, *inputs.memory_tensors) for tensor in tensors.values()}
+    )
     # A name that follows from `out`, so that what a killed merge left behind is removed by the next.
     partial = out.with_name(f".{out.name}.partial")
     with _disk_errors(out), _scratch(partial):
         check_disk(partial, inputs.disk_bytes * len(recipes))
+        from memo_ray.merging.adapters import FOLDER, write_sum
         from memo_ray.merging.arithmetic import merge_tensors
         from memo_ray.merging.weights import Output
 
         with ExitStack() as stack:
             outputs = {name: stack.enter_context(Output(partial / name, inputs.tensors)) for name in recipes}
             merge_tensors(inputs, recipes, outputs, job.threads or os.cpu_count() or 1)
-        for name in recipes:
+        for name, recipe in recipes.items():
             _copy_from_base(inputs, partial / name)
+            if job.adapters and METHODS[recipe.method].sums:
+                weights = METHODS[recipe.method].weights(recipe, len(inputs.memories))
+                write_sum(inputs.adapters, weights, partial / name / FOLDER)
         partial.rename(out)
 
 
@@ -134,6 +155,10 @@ def _disk_errors(out: Path) -> Iterator[None]:
 def main(arguments: list[str]) -> int:
     """Run the job file `arguments[0]` into the folder `arguments[1]`; returns the exit status."""
     path, out, *flags = arguments
+    if sys.platform == "linux":
+        # Stretches of tensors come and go all the time: giving their memory back each time takes half of a merge.
+        for option in MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD:
+            ctypes.CDLL(None).mallopt(option, KEPT_BYTES)
     if "--end-with-parent" in flags and sys.platform == "linux":
         # Otherwise a killed sweep would leave its merges running.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

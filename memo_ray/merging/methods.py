@@ -30,8 +30,12 @@ class Method:
     """Which entries of task vectors stay: a density, and DARE's seed or None for TIES' largest; None: all entries."""
     by_entry: bool = True
     """Once sparsified, an entry of the result depends on no other entries than those at its place."""
+    sums: bool = False
+    """A weighted sum of task vectors: low-rank ones give a low-rank one."""
     memories: int | None = None
     """Exactly so many memories; None: two or more."""
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Between which values a search chooses each parameter; a parameter without a range keeps its default."""
     letters: dict[str, str] = field(default_factory=dict)
     """How a parameter is written in a recipe's id; parameters without a letter are named in full."""
 
@@ -61,6 +65,7 @@ METHODS: dict[str, Method] = {
         mergekit="task_arithmetic",
         weights=_mean,
         shared=lambda recipe: {"normalize": False, "lambda": 1.0},
+        sums=True,
     ),
     "task_arithmetic": Method(
         settings=config.TaskArithmetic,
@@ -68,6 +73,8 @@ METHODS: dict[str, Method] = {
         mergekit="task_arithmetic",
         weights=lambda recipe, memories: [recipe.scale] * memories,
         shared=lambda recipe: {"normalize": False, "lambda": 1.0},
+        sums=True,
+        ranges={"scale": (0.1, 2.0)},
         letters={"scale": "s"},
     ),
     "slerp": Method(
@@ -78,6 +85,7 @@ METHODS: dict[str, Method] = {
         shared=lambda recipe: {"nuslerp_flatten": True, "nuslerp_row_wise": False},
         by_entry=False,
         memories=2,
+        ranges={"t": (0.0, 1.0)},
         letters={"t": "t"},
     ),
     "ties": Method(
@@ -87,6 +95,7 @@ METHODS: dict[str, Method] = {
         weights=_ones,
         shared=lambda recipe: {"normalize": True, "rescale": False, "lambda": 1.0},
         sparsity=_trimmed,
+        ranges={"density": (0.05, 1.0)},
         letters={"density": "d"},
     ),
     "dare_linear": Method(
@@ -96,6 +105,7 @@ METHODS: dict[str, Method] = {
         weights=_mean,
         shared=lambda recipe: {"normalize": False, "rescale": False, "lambda": 1 / recipe.density},
         sparsity=_dropped,
+        ranges={"density": (0.05, 1.0)},
         letters={"density": "d"},
     ),
     "dare_ties": Method(
@@ -105,6 +115,7 @@ METHODS: dict[str, Method] = {
         weights=_ones,
         shared=lambda recipe: {"normalize": True, "rescale": False, "lambda": 1 / recipe.density},
         sparsity=_dropped,
+        ranges={"density": (0.05, 1.0)},
         letters={"density": "d"},
     ),
 }

@@ -85,10 +85,15 @@ def named(recipes: Sequence[MergeRecipe], memories: int) -> dict[str, MergeRecip
 
 def misfit(recipe: MergeRecipe, memories: int) -> str:
     """Why `recipe` cannot merge so many memories; empty when it can."""
-    exactly = METHODS[recipe.method].memories
+    return misfit_method(recipe.method, memories)
+
+
+def misfit_method(method: str, memories: int) -> str:
+    """Why `method` cannot merge so many memories; empty when it can."""
+    exactly = METHODS[method].memories
     if exactly in (None, memories):
         return ""
-    return f"{recipe.method} merges exactly {exactly} memories, this run has {memories}"
+    return f"{method} merges exactly {exactly} memories, this run has {memories}"
 
 
 def mergekit_config(recipe: MergeRecipe, base: Path, memories: Sequence[Path], dtype: str) -> dict[str, Any]:

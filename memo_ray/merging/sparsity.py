@@ -27,15 +27,15 @@ class Kept:
         return self._level[start:end] > self._densities.index(density)
 
     @classmethod
-    def largest(cls, task_vector: torch.Tensor, densities: Collection[float]) -> Kept:
-        """Of each density, that share of the entries with the largest magnitude (TIES' trimming).
+    def largest(cls, magnitudes: torch.Tensor, densities: Collection[float]) -> Kept:
+        """Of each density, that share of the entries with the largest `magnitudes` (TIES' trimming).
 
         Of entries that are equally large mergekit keeps those that its sort happens to put first; so does this.
         """
-        kept = cls(task_vector.numel(), densities)
-        order = torch.argsort(task_vector.abs(), descending=True)
+        kept = cls(magnitudes.numel(), densities)
+        order = torch.argsort(magnitudes, descending=True)
         for level, density in enumerate(kept._densities, start=1):
-            kept._level[order[: max(1, int(density * task_vector.numel()))]] = level
+            kept._level[order[: max(1, int(density * magnitudes.numel()))]] = level
         return kept
 
     @classmethod

@@ -53,7 +53,7 @@ class Output:
     def write(self, name: str, first: int, numbers: torch.Tensor) -> None:
         """Put `numbers`, in the output's format, into tensor `name` from its element `first` on; thread-safe."""
         file, offset, size = self._places[name]
-        left = memoryview(numbers.contiguous().view(torch.uint8).numpy())
+        left = memoryview(numbers.contiguous().view(torch.uint8).numpy())  # type: ignore[arg-type]  # arrays are buffers
         at = offset + first * size
         while left:
             done = os.pwrite(file, left, at)
