@@ -18,7 +18,7 @@ from memo_ray.artifacts.fingerprint import files_digest, fingerprint
 from memo_ray.artifacts.store import Artifact, Attempt
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.training import TrainingConfig
-from memo_ray.errors import ConfigError, MergeError
+from memo_ray.errors import ConfigError
 from memo_ray.rows import LedgerEntry, Reflection, Reject
 from memo_ray.workspace import Workspace
 
@@ -203,16 +203,13 @@ def make_training(run: Workspace, name: str, synthesis: Artifact, may_run: bool)
 
 def make_merging(run: Workspace, results: Results, may_run: bool) -> Artifact:
     """The memories of all corpora → merged memories and the table of the sweep (paper, Section 4.3)."""
+    from memo_ray.merging.checks import check_bases
     from memo_ray.models.opening import engine_semantics
 
     config, base = run.config.merging, base_model(run.config.training)
     assert config is not None  # run_stages asks for this stage only when the section is there
-    for name, trained in results.training.items():
-        if trained.record.inputs["base"] != base.digest:
-            raise MergeError(
-                f"merging: the memory {name} was trained from another base than training.base "
-                f"({run.config.training.base}); train it again from this one"
-            )
+    bases = {name: artifact.record.inputs["base"] for name, artifact in results.training.items()}
+    check_bases(run.config.training.base, base.digest, bases)
 
     def build(attempt: Attempt) -> None:
         from memo_ray.evaluation.stage import merge_memories

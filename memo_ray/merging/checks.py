@@ -113,6 +113,16 @@ def describe(base: Path, memories: Mapping[str, Path], names: Collection[str], *
     return Inputs(base, dict(memories), base_tensors, of_memories, DTYPES[dtype], cast, low_rank)
 
 
+def check_bases(base: str, digest: str, trained: Mapping[str, str]) -> None:
+    """Raise MergeError for a memory whose record holds another base's digest; `trained`: digests by memory."""
+    for name, found in trained.items():
+        if found != digest:
+            raise MergeError(
+                f"merging: the memory {name} was trained from another base than training.base ({base}); "
+                "train it again from this one"
+            )
+
+
 def check_disk(folder: Path, needed: int) -> None:
     """Raise MergeError unless the disk under `folder` has `needed` bytes free."""
     while not folder.exists():

@@ -219,7 +219,6 @@ def test_a_pass_over_all_of_the_papers_recipes_is_mergekits_own_output(
     recipes = (*PAPER, DareTies(method="dare_ties", density=0.4, seed=9), Ties(method="ties", density=1.0))
     # Tensors are cut where they are much smaller than a real model's.
     monkeypatch.setattr("memo_ray.merging.arithmetic.STRETCH", 100)
-    monkeypatch.setattr("memo_ray.merging.sparsity.STRETCH", 64)
     merge(MergeJob(recipes=recipes, base=base, memories=pair, threads=2), tmp_path / "out")
     monkeypatch.setattr(LoaderCache, "loaders", {})
     for recipe in recipes:
