@@ -162,10 +162,13 @@ def ask(options: Namespace) -> int:
 
 
 def serve(options: Namespace) -> int:
-    """`memo serve RUN`: the endpoints, until interrupted."""
-    from memo_ray.asking import serve_run
+    """`memo serve RUN`: the endpoints, until interrupted; with --swap another version behind those that run."""
+    from memo_ray.asking import serve_run, swap_memory
 
     workspace = open_run(options.run, Console())
+    if options.swap:
+        swap_memory(workspace, options.swap)
+        return 0
     changes: dict[str, Any] = {k: v for k, v in (("host", options.host), ("port", options.port)) if v is not None}
     serve_run(workspace, changes)
     return 0

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from memo_ray.artifacts.fingerprint import files_digest, fingerprint
+from memo_ray.artifacts.fingerprint import fingerprint
+from memo_ray.artifacts.record import read_by_synthesis
 from memo_ray.artifacts.store import Artifact, Attempt
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.training import TrainingConfig
@@ -30,8 +31,6 @@ STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 
 VERSIONS = {"corpus": 2, "synthesis": 2, "training": 2, "merging": 1, "evaluation": 2}
 """Raised when a stage's code changes what it makes; part of the fingerprint."""
-
-SYNTHESIS_READS = frozenset({"chunks.parquet", "documents.parquet", "groups.parquet"})
 
 NOT_SEMANTIC = {
     "corpus": {"paths", "questions", "benchmark", "reflections", "name", "max_reject_share"},
@@ -166,8 +165,8 @@ def make_synthesis(run: Workspace, name: str, corpus: Artifact, may_run: bool) -
             synthesise(config, corpus, source.location if source else None, attempt, run.console.progress)
 
     # Not the whole corpus: its questions and rejects are no input, and a new question must cost no new memory.
-    read = {entry.path: entry.sha256 for entry in corpus.record.files if entry.path in SYNTHESIS_READS}
-    inputs = {"corpus": files_digest(read), "generator": "" if raw else identity(config.generator, source)}
+    generator = "" if raw else identity(config.generator, source)
+    inputs = {"corpus": read_by_synthesis(corpus.record), "generator": generator}
     return make(run, "synthesis", name, semantics(config), inputs, build, may_run)
 
 

@@ -248,7 +248,8 @@ def ask_protocol(
     progress(0, len(chosen), "starting the gateway")
     key = os.environ.get(serving.api_key_env) if serving.api_key_env else None
     # For these questions alone: nobody else should find the gateway, and the configured port may be serving.
-    local = serving.model_copy(update={"host": "127.0.0.1", "port": free_port(), "keys_file": ""})
+    alone = {"host": "127.0.0.1", "port": free_port(), "keys_file": "", "memories": (), "routing": None}
+    local = serving.model_copy(update=alone)
     served = deploy(local, str(memory), str(executive) if executive else None, ledgers=tuple(ledgers))
 
     def put(row: Asked) -> tuple[Answer, Transcript] | Reject:

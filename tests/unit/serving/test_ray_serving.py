@@ -21,7 +21,8 @@ from memo_ray.config.protocol import HybridSettings, ProtocolConfig
 from memo_ray.config.serving import ReplicaSettings, ServingConfig
 from memo_ray.errors import ConfigError, EnvironmentProblem, GenerationError
 from memo_ray.serving.application import build_app, gateway_settings
-from memo_ray.serving.ray_serving import AppArguments, app, claim_port, reason_of, url_of
+from memo_ray.serving.ray_serving import AppArguments, app, claim_port, url_of
+from memo_ray.serving.status import reason_of
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = sorted((ROOT / "serve_configs").glob("*.yaml"))
@@ -102,13 +103,13 @@ def test_options_without_what_they_need_are_refused(protocol: ProtocolConfig, na
 
 def test_the_executive_is_offered_alone_only_when_asked() -> None:
     settings = ServingConfig(accelerator="cpu", expose_executive=True, executive=VllmModel(engine="vllm"))
-    assert deployments_of(build_app(settings, "/m", "/e"))["gateway"].init_args[-1].models == (
+    assert deployments_of(build_app(settings, "/m", "/e"))["gateway"].init_args[2].models == (
         "memo",
         "memory",
         "executive",
     )
     hidden = settings.model_copy(update={"expose_executive": False})
-    assert deployments_of(build_app(hidden, "/m", "/e"))["gateway"].init_args[-1].models == ("memo", "memory")
+    assert deployments_of(build_app(hidden, "/m", "/e"))["gateway"].init_args[2].models == ("memo", "memory")
 
 
 def test_the_gateway_keeps_the_keys_digest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
