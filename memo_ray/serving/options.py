@@ -7,7 +7,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application, Deployment
 
-from memo_ray.config.models import ModelConfig, OpenAIModel
+from memo_ray.config.models import ModelConfig, OpenAIModel, VllmModel
 from memo_ray.config.serving import ReplicaSettings, ServingConfig
 from memo_ray.models.ray_engine import actor_resources
 from memo_ray.serving.deployments import ModelDeployment
@@ -18,6 +18,9 @@ ENGINE_CPUS = 0.75
 
 LIGHT_CPUS = 0.1
 """Cores reserved for a deployment that only waits for others."""
+
+MOST_SHARED = 0.5
+"""An engine that takes at most this share of a GPU's memory shares the GPU."""
 
 STARTS = 2
 """How often a replica may fail to start before the deployment has failed."""
@@ -68,5 +71,11 @@ def resources(model: ModelConfig, accelerator: str) -> dict[str, Any]:
     if isinstance(model, OpenAIModel):
         return {"num_cpus": LIGHT_CPUS}
     if accelerator == "gpu" or (accelerator == "auto" and actor_resources(model)["num_gpus"]):
-        return {"num_cpus": 1, "num_gpus": model.gpus}
+        return {"num_cpus": 1, "num_gpus": gpus_of(model)}
     return {"num_cpus": ENGINE_CPUS, "num_gpus": 0}
+
+
+def gpus_of(model: VllmModel) -> float:
+    """GPUs reserved for an engine; the share that it takes of one, when it leaves room for another engine there."""
+    share = model.gpu_memory_utilization
+    return share if model.gpus == 1 and share <= MOST_SHARED else model.gpus

@@ -7,6 +7,7 @@ processes none: 1.8 of the 2 cores of the smallest machine.
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import time
@@ -53,7 +54,8 @@ def app(args: dict[str, Any]) -> Application:
     `args` are AppArguments. Serve makes the model of an annotation itself, but not of one that is a string, as all are
     in this module.
     """
-    given = AppArguments.model_validate(args)
+    # As JSON, in which the settings' tuples are lists as they are in YAML.
+    given = AppArguments.model_validate_json(json.dumps(args))
     return build_app(given.serving, given.memory, given.executive, given.ledgers, given.run)
 
 
