@@ -16,6 +16,7 @@ from pathlib import Path
 from ray import serve
 from ray.serve import Application
 from ray.serve.api import RunTarget
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from memo_ray.artifacts.place import Location, local_folder
 from memo_ray.artifacts.registry import Memory, Registry
@@ -174,9 +175,14 @@ class MemoryApps:
 
 
 async def told(application: str, method: str, argument: str) -> None:
-    """Call a method on every replica of an engine that runs. Raises what it raised there."""
+    """Call a method on every replica of an engine. Raises what it raised there.
+
+    One that is scaled to zero need not hear: a replica loads an adapter with the first request that names it.
+    """
     try:
         await handle_of("memory", application).broadcast(method, argument).results_async()
+    except DeploymentUnavailableError:
+        return
     except CALL_FAILURES as error:
         raise failure_of(error, application) from error
 

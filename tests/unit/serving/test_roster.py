@@ -21,8 +21,8 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def roster_of(lease_s: float = 60, max_waiting: int = 1, **targets: Target) -> Roster:
-    roster = Roster(lease_s, max_waiting)
+async def roster_of(targets: dict[str, Target], lease_s: float = 60) -> Roster:
+    roster = Roster(lease_s, max_waiting=1)
     roster.want(targets)
     for entry, target in targets.items():
         await roster.put(entry, target)
@@ -30,10 +30,10 @@ async def roster_of(lease_s: float = 60, max_waiting: int = 1, **targets: Target
 
 
 async def test_a_name_means_what_it_is_configured_to_mean() -> None:
-    roster = await roster_of(law=OLD, **{"law@2": NEW}, wiki=WIKI)
+    roster = await roster_of({"law": OLD, "law@2": NEW, "wiki": WIKI})
     assert roster.names() == ("law", "law@1", "law@2", "wiki", "wiki@4")
     assert [roster.find(name) for name in ("", "law", "law@1", "law@2", "wiki@4")] == [OLD, OLD, OLD, NEW, WIKI]
-    pinned = await roster_of(**{"law@1": OLD, "law@2": NEW})
+    pinned = await roster_of({"law@1": OLD, "law@2": NEW})
     assert pinned.find("law") == NEW
     assert pinned.find("") == OLD
     for name in ("law@3", "wiki", "la"):
@@ -42,7 +42,7 @@ async def test_a_name_means_what_it_is_configured_to_mean() -> None:
 
 
 async def test_a_question_keeps_its_version_and_the_old_one_goes_after_it() -> None:
-    roster = await roster_of(law=OLD)
+    roster = await roster_of({"law": OLD})
     first, targets = await roster.acquire(("law",))
     assert targets == (OLD,)
     assert await roster.put("law", NEW) == OLD
@@ -57,14 +57,14 @@ async def test_a_question_keeps_its_version_and_the_old_one_goes_after_it() -> N
 
 
 async def test_a_lease_that_nobody_returns_runs_out() -> None:
-    roster = await roster_of(lease_s=0.05, law=OLD)
+    roster = await roster_of({"law": OLD}, lease_s=0.05)
     await roster.acquire(("law",))
     await asyncio.wait_for(roster.drained(OLD), 1)
     assert roster.in_hand(OLD) == 0
 
 
 async def test_questions_wait_while_an_engine_is_reloaded_and_some_are_refused() -> None:
-    roster = await roster_of(law=OLD, wiki=WIKI)
+    roster = await roster_of({"law": OLD, "wiki": WIKI})
     lease, _ = await roster.acquire(("law",))
     inside = asyncio.Event()
     reloaded = Target("law", 2, OLD.application)
@@ -88,7 +88,7 @@ async def test_questions_wait_while_an_engine_is_reloaded_and_some_are_refused()
 
 
 async def test_a_dropped_memory_is_not_listed() -> None:
-    roster = await roster_of(law=OLD, wiki=WIKI)
+    roster = await roster_of({"law": OLD, "wiki": WIKI})
     assert roster.drop("law") == OLD
     assert roster.names() == ("wiki", "wiki@4")
     with pytest.raises(GenerationError, match="memory law: is not served"):
