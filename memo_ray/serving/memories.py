@@ -33,7 +33,7 @@ SPARE_S = 30.0
 class MemoriesDeployment:
     """The memories of the run at `run` that are served. Serve's `user_config` {"memories": [...]} names them.
 
-    A replica that takes the place of a failed one starts the engines anew.
+    A replica that takes the place of a failed one ends the engines that it left behind, and starts them anew.
     """
 
     def __init__(self, config: ServingConfig, run: str) -> None:
@@ -50,14 +50,20 @@ class MemoriesDeployment:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._look_now = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Serve these memories; by Serve, at the start and when they change."""
         self._entries = tuple(user_config["memories"])
         self._roster.want(self._entries)
         self._look_now.set()
-        if not self._tasks:
-            self._spawn(self._follow())
+        if self._following is None:
+            self._following = self._spawn(self._follow())
+
+    async def check_health(self) -> None:
+        """Called by Serve; a replica that no longer follows the registry is replaced."""
+        if self._following is not None and self._following.done():
+            self._following.result()
 
     async def names(self) -> tuple[str, ...]:
         """What may be asked for now; see `Roster.names`."""
@@ -108,6 +114,7 @@ class MemoriesDeployment:
         return rows
 
     async def _follow(self) -> None:
+        await self._apps.end_all()
         while True:
             self._look_now.clear()
             try:
@@ -157,8 +164,8 @@ class MemoriesDeployment:
                 else:
                     target = self._serving(memory) or await self._apps.load(memory)
                     await self._roster.put(entry, target)
-        except (MemoError, RayError, RayServeException) as error:
-            logger.warning("memory %s could not be loaded: %s", memory.reference, error)
+        except Exception as error:  # whatever it was: the old version stays, and this one is not tried over and over
+            logger.warning("memory %s could not be loaded", memory.reference, exc_info=error)
             self._errors[entry] = (memory.reference, last_line(str(error)))
         else:
             self._errors.pop(entry, None)

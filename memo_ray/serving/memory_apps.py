@@ -31,13 +31,16 @@ from memo_ray.serving.ledger import LedgerDeployment
 from memo_ray.serving.lineage import tables_of
 from memo_ray.serving.options import LIGHT_CPUS, deployment, model_deployment
 from memo_ray.serving.roster import Target
-from memo_ray.serving.status import reason_of
+from memo_ray.serving.status import APPLICATION, reason_of
 
 LOOK_S = 0.2
 """Seconds between looks at an application that starts."""
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The adapter ranks that vLLM can be started for."""
+
+PREFIX = f"{APPLICATION}-"
+"""What the names of all these applications begin with."""
 
 SAME_CODE = "1"
 """Serve restarts replicas whose code has another version, and reconfigures those that differ in `user_config` alone."""
@@ -93,6 +96,13 @@ class MemoryApps:
             await self.unload(target, {served.application})
             raise
         return target
+
+    async def end_all(self) -> None:
+        """End every application of a memory, also those that were started by somebody else who is gone."""
+        running = (await asyncio.to_thread(serve.status)).applications
+        for name in running:
+            if name.startswith(PREFIX):
+                await asyncio.to_thread(serve.delete, name)
 
     async def unload(self, target: Target, in_use: Collection[str]) -> None:
         """End what a version had for itself. `in_use`: applications that others answer with."""
@@ -154,7 +164,7 @@ class MemoryApps:
         model = self._config.memory.model_copy(
             update={"model": memory.base, "engine_args": arguments | self._config.memory.engine_args}
         )
-        base = Base(f"lora-{memory.base_digest[:8]}-{uuid.uuid4().hex[:6]}", rank)
+        base = Base(f"{PREFIX}lora-{memory.base_digest[:8]}-{uuid.uuid4().hex[:6]}", rank)
         await self._run(base.application, self._engine(model, None))
         self._bases[memory.base_digest] = base
         return base
@@ -189,7 +199,7 @@ async def told(application: str, method: str, argument: str) -> None:
 
 def new_name(kind: str, memory: Memory) -> str:
     """A name for an application that none had before."""
-    return f"{kind}-{memory.name}-{memory.version}-{uuid.uuid4().hex[:6]}"
+    return f"{PREFIX}{kind}-{memory.name}-{memory.version}-{uuid.uuid4().hex[:6]}"
 
 
 def adapter_in(folder: Path, memory: Memory) -> str:

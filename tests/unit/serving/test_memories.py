@@ -30,6 +30,9 @@ class Apps:
         self.started = asyncio.Event()
         self.started.set()
 
+    async def end_all(self) -> None:
+        self.log.clear()
+
     async def load(self, memory: Memory) -> Target:
         self.log.append(f"load {memory.reference}")
         await self.started.wait()
