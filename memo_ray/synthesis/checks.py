@@ -14,8 +14,8 @@ from memo_ray.synthesis.asking import Prompt
 from memo_ray.synthesis.cloze import clozes, unfaithful
 from memo_ray.synthesis.connections import unconnected
 from memo_ray.synthesis.consolidation import half_asked
-from memo_ray.synthesis.entities import wrong_entity
-from memo_ray.synthesis.grounding import agrees, content_words, foreign_words, swapped, ungrounded
+from memo_ray.synthesis.entities import named_itself
+from memo_ray.synthesis.grounding import agrees, content_words, foreign_words, swapped, tell_the_same, ungrounded
 from memo_ray.synthesis.pairs import Lost, Pair, lost, plain
 from memo_ray.synthesis.settings import Origin, StepSettings
 from memo_ray.synthesis.spans import sentences
@@ -37,7 +37,7 @@ def as_asked(pair: Pair, prompt: Prompt) -> Lost | None:
     if prompt.statement:
         detail = unfaithful(pair.question, prompt.statement, FAITHFUL if pair.step == "direct" else 0.0)
     elif pair.step == "entities":
-        reason, detail = "wrong_entity", wrong_entity(pair, prompt.answer)
+        reason, detail = "names_entity", named_itself(pair, prompt.answer)
     elif prompt.answer:
         detail = half_asked(pair, prompt.items)
     if not detail and pair.step == "connections":
@@ -137,8 +137,9 @@ def round_trip_prompts(pairs: Iterable[Pair], settings: StepSettings) -> list[tu
         values = {"text": pair.evidence, "question": pair.question}
         origin = Origin(pair.chunk_ids, pair.document_ids, pair.group_id)
         prompt = settings.prompt(
-            pair.step, "round_trip", schema, origin, values=values, evidence=pair.evidence, short=True, exact=True
-        )
+            pair.step, "round_trip", schema, origin,
+            values=values, evidence=pair.evidence, short=True, exact=True,
+        )  # fmt: skip
         asked.append((pair, prompt))
     return asked
 
@@ -154,6 +155,6 @@ def choices(pair: Pair) -> list[str]:
 
 def disagreement(pair: Pair, told: str) -> Lost | None:
     """The pair as lost when the generator's own answer `told` is another one."""
-    if agrees(pair.answer, told):
+    if agrees(pair.answer, told) or tell_the_same(pair.answer, told):
         return None
     return lost(pair, "round_trip", f"asked back, the generator says: {told[:200]}")

@@ -10,6 +10,7 @@ a common subject, the question describes it, else the two questions are joined.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from memo_ray.synthesis import schemas
@@ -32,7 +33,7 @@ def prompts(candidate: Candidate, settings: StepSettings) -> list[Prompt]:
         return settings.samples(
             "connections", "connections", schemas.of_kinds(CONNECTIONS), Origin.of_pairs(shown, candidate.group_id),
             values={"anchor": f"1. Q: {shown[0].question} A: {shown[0].answer}", "others": others(candidate.others)},
-            evidence="\n".join(dict.fromkeys(pair.evidence for pair in shown)), items=shown,
+            evidence=numbered(shown), items=shown,
         )  # fmt: skip
     return [prompt for other in candidate.others for prompt in _between(candidate.anchor, other, candidate, settings)]
 
@@ -65,9 +66,11 @@ def pairs(prompt: Prompt, value: Any) -> list[Pair]:
     if prompt.answer:
         kind = "converging_clues" if prompt.statement else "parallel_properties"
         return [made(prompt, value["question"], prompt.answer, prompt.items, kind)]
+    found = [(item, picked([1, *item["uses"]], prompt.items)) for item in value["pairs"]]
+    # What a pair is made from are the pairs that it used, not all that were shown.
     return [
-        made(prompt, item["question"], item["answer"], picked([1, *item["uses"]], prompt.items), item["kind"])
-        for item in value["pairs"]
+        replace(made(prompt, item["question"], item["answer"], used, item["kind"]), evidence=numbered(used))
+        for item, used in found
     ]
 
 

@@ -23,7 +23,7 @@ from memo_ray.synthesis.grounding import content_words, numbers
 from memo_ray.synthesis.lexicon import FUNCTION_WORDS
 from memo_ray.synthesis.pairs import Pair
 from memo_ray.synthesis.selection import spread
-from memo_ray.synthesis.settings import Origin, StepSettings, made, numbered, picked
+from memo_ray.synthesis.settings import Origin, StepSettings, made, numbered, picked, shown
 from memo_ray.synthesis.wording import proper
 
 COMMONALITIES: dict[str, str] = {
@@ -50,8 +50,8 @@ def prompts(pairs: list[Pair], chunk: Chunk, settings: StepSettings) -> list[Pro
             prompt
             for batch in (tuple(pairs[i : i + size]) for i in range(0, len(pairs), size))
             for prompt in settings.samples(
-                "consolidation", "consolidation", schemas.of_kinds(COMMONALITIES), origin,
-                values={"pairs": numbered(batch), "kinds": kinds}, evidence=chunk.text, items=batch,
+                "consolidation", "consolidation", schemas.at_most(schemas.of_kinds(COMMONALITIES), len(batch)), origin,
+                values={"pairs": numbered(batch), "kinds": kinds}, evidence=shown(chunk), items=batch,
             )
         ]  # fmt: skip
     return [

@@ -15,7 +15,7 @@ from typing import Any
 from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Prompt
 from memo_ray.synthesis.cloze import Cloze, clozes, vocabulary
-from memo_ray.synthesis.grounding import agrees
+from memo_ray.synthesis.grounding import content_words
 from memo_ray.synthesis.pairs import Pair, plain, tells
 from memo_ray.synthesis.rules import GAP
 from memo_ray.synthesis.settings import Origin, StepSettings, made, numbered, picked
@@ -25,6 +25,8 @@ PAIRS_A_PROMPT = 60
 FACTS_A_QUESTION = (2, 3)
 """Sentence set: how many statements one question puts together."""
 QUESTIONS_AN_ENTITY = 3
+DESCRIPTIONS = schemas.at_most(schemas.SURFACED, 16)
+"""Whole chunks: descriptions of one entity in a reply. The paper asks for several complexities, not for a number."""
 
 
 def naming_prompts(pairs: list[Pair], settings: StepSettings) -> list[Prompt]:
@@ -49,8 +51,17 @@ def named(answers: list[tuple[Prompt, Any]]) -> dict[str, list[Pair]]:
         for entity in value["entities"]:
             name = " ".join(entity["name"].split())
             about = facts.setdefault(spelled.setdefault(plain(name), name), {})
-            about.update((pair.reflection_id, pair) for pair in picked(entity["pairs"], prompt.items))
+            about.update(
+                (pair.reflection_id, pair) for pair in picked(entity["pairs"], prompt.items) if mentions(pair, name)
+            )
     return {name: list(about.values()) for name, about in facts.items() if plain(name) and about}
+
+
+def mentions(pair: Pair, name: str) -> bool:
+    """Whether a pair says something about what is called `name`: half of the name's words are in it or its text."""
+    told = set(content_words(f"{pair.question} {pair.answer}"))
+    words = content_words(name)
+    return bool(words) and 2 * sum(word in told for word in words) >= len(words)
 
 
 def found(pairs: list[Pair]) -> dict[str, list[Pair]]:
@@ -69,7 +80,7 @@ def prompts(facts: dict[str, list[Pair]], settings: StepSettings) -> list[Prompt
             prompt
             for entity, about in facts.items()
             for prompt in settings.samples(
-                "entities", "entities", schemas.SURFACED, Origin.of_pairs(tuple(about)),
+                "entities", "entities", DESCRIPTIONS, Origin.of_pairs(tuple(about)),
                 values={"entity": entity, "facts": numbered(tuple(about))}, answer=entity, items=tuple(about),
                 evidence="\n".join(dict.fromkeys(pair.evidence for pair in about)),
             )
@@ -121,7 +132,7 @@ def pairs(prompt: Prompt, value: Any) -> list[Pair]:
     if "pairs" not in value:
         return [made(prompt, value["question"], prompt.answer, prompt.items, complexity(prompt.items))]
     found = [(item, picked(item["uses"], prompt.items) or prompt.items) for item in value["pairs"]]
-    return [made(prompt, item["question"], item["answer"], facts, complexity(facts)) for item, facts in found]
+    return [made(prompt, item["question"], prompt.answer, facts, complexity(facts)) for item, facts in found]
 
 
 def complexity(facts: tuple[Pair, ...]) -> str:
@@ -129,8 +140,6 @@ def complexity(facts: tuple[Pair, ...]) -> str:
     return ("one_fact", "two_facts", "many_facts")[min(len(facts), 3) - 1]
 
 
-def wrong_entity(pair: Pair, entity: str) -> str:
-    """Why the pair does not describe the entity and answer with its name; else empty."""
-    if not agrees(entity, pair.answer):
-        return f"the answer should name {entity}"
+def named_itself(pair: Pair, entity: str) -> str:
+    """Why a description gives away the entity that it is to lead to: it names it; else empty."""
     return f"the question names {entity} itself" if tells(pair.question, entity) else ""

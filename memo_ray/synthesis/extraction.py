@@ -30,13 +30,15 @@ def prompts(step: str, chunk: Chunk, settings: StepSettings) -> list[Prompt]:
         return [
             prompt for sentence in settings.texts(chunk) for prompt in FOR_ANSWERS[step](sentence, chunk, settings)
         ]  # fmt: skip
-    schema = schemas.PAIRS if settings.config.prompts == "chunk" else schemas.PAIR
-    origin = Origin.of_chunk(chunk)
+    whole, origin = settings.config.prompts == "chunk", Origin.of_chunk(chunk)
     return [
         prompt
         for text in settings.texts(chunk)
-        for prompt in settings.samples(step, step, schema, origin, values={"text": text}, evidence=text)
-    ]
+        for prompt in settings.samples(
+            step, step, schemas.at_most(schemas.PAIRS, settings.most(text)) if whole else schemas.PAIR, origin,
+            values={"text": text}, evidence=text,
+        )
+    ]  # fmt: skip
 
 
 def pairs(prompt: Prompt, value: Any) -> list[Pair]:

@@ -13,7 +13,7 @@ from memo_ray.rows import Chunk
 from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Prompt
 from memo_ray.synthesis.pairs import Pair
-from memo_ray.synthesis.settings import Origin, StepSettings, made, numbered
+from memo_ray.synthesis.settings import Origin, StepSettings, made, numbered, shown
 
 STEP = "fill"
 
@@ -22,9 +22,10 @@ def prompts(pairs: list[Pair], chunk: Chunk, settings: StepSettings, number: int
     """The prompt for one chunk and the pairs made of it so far; none for a chunk without any. `number`: which round."""
     if not pairs:
         return []
-    values = {"text": chunk.text, "pairs": numbered(tuple(pairs))}
+    values = {"text": shown(chunk), "pairs": numbered(tuple(pairs))}
+    schema = schemas.at_most(schemas.PAIRS, settings.most(chunk.text))
     origin = Origin.of_chunk(chunk)
-    return [settings.prompt(STEP, "filling", schemas.PAIRS, origin, values=values, evidence=chunk.text, sample=number)]
+    return [settings.prompt(STEP, "filling", schema, origin, values=values, evidence=shown(chunk), sample=number)]
 
 
 def pairs(prompt: Prompt, value: Any) -> list[Pair]:

@@ -84,3 +84,18 @@ def agrees(answer: str, told: str) -> bool:
         return False
     shorter, longer = sorted((first, second), key=len)
     return shorter <= longer and len(longer) - len(shorter) <= 4 and len(shorter) * 2 >= len(first)
+
+
+LONG_ANSWER = 6
+"""Content words from which an answer counts as a sentence, of which no two tellings have the same words."""
+SAME_TELLING = 0.6
+
+
+def tell_the_same(answer: str, told: str) -> bool:
+    """Whether two long answers share most of their content words (token F1) and contradict each other in no number."""
+    first, second = set(content_words(answer)), set(content_words(told))
+    if min(len(first), len(second)) < LONG_ANSWER or (
+        numbers(answer) and numbers(told) and not numbers(answer) & numbers(told)
+    ):
+        return False
+    return 2 * len(first & second) / (len(first) + len(second)) >= SAME_TELLING

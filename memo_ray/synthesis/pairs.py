@@ -25,7 +25,7 @@ REASONS: dict[str, str] = {
     "round_trip": "the generator answers its own question differently",
     "not_self_contained": "cannot be understood without the source, also after rewriting",
     "unjudged": "the generator gave no verdict on it, twice",
-    "wrong_entity": "the answer is not the entity that was described",
+    "names_entity": "the description names the entity that it should lead to",
     "not_connected": "does not use facts of two chunks",
     "not_rephrased": "the rephrased question is too close to the original or lost a name",
     "duplicate": "asks what another pair asks in the same words",

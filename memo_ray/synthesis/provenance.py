@@ -99,7 +99,7 @@ def words_of(text: str) -> set[str]:
 
 def evidence_at(evidence: str, text: str, sentences: Sentences) -> tuple[int, int] | None:
     """Where `evidence` stands in the chunk, when it is a part of it: a sentence, whose white space may differ."""
-    if not evidence or evidence == text:
+    if not evidence or evidence.endswith(text):
         return None
     start = text.find(evidence)
     if start >= 0:

@@ -80,8 +80,8 @@ class Work:
         return await self.asked_back(good) if self.settings.config.grounding.round_trip else good
 
     async def asked_back(self, pairs: list[Pair]) -> list[Pair]:
-        """The pairs that survive the round trip; joined answers, whose halves have each passed, are not asked."""
-        trips = checks.round_trip_prompts((pair for pair in pairs if single(pair)), self.settings)
+        """The pairs that survive the round trip, and those of steps that are not asked back."""
+        trips = checks.round_trip_prompts((pair for pair in pairs if self.settings.asks_back(pair.step)), self.settings)
         asked = [(pair, prompt) for pair, prompt in trips if prompt is not None]
         told = await self.asker.ask((prompt for _, prompt in asked), check=True)
         answers = {prompt.prompt_id: value["answer"] for prompt, value in told}
@@ -90,11 +90,6 @@ class Work:
         }
         self.asker.lose(loss for loss in refused.values() if loss is not None)
         return [pair for pair in pairs if refused.get(pair.reflection_id) is None]
-
-
-def single(pair: Pair) -> bool:
-    """Whether a pair has one answer, which the generator can give back in a few words."""
-    return pair.step in ("direct", "entities")
 
 
 @dataclass
@@ -233,9 +228,10 @@ def without_personal_data(unit: Unit, kinds: tuple[str, ...], asker: Asker) -> U
     """The unit with personal data replaced in its texts, and how much of each kind noted under `redaction`."""
     sources = []
     for source in unit.sources:
+        title, in_title = redacted(source.chunk.title, kinds)
         text, found = redacted(source.chunk.text, kinds)
-        asker.count("redaction").kinds.update(found)
-        sources.append(replace(source, chunk=replace(source.chunk, text=text)))
+        asker.count("redaction").kinds.update({kind: found[kind] + in_title[kind] for kind in {*found, *in_title}})
+        sources.append(replace(source, chunk=replace(source.chunk, title=title, text=text)))
     return replace(unit, sources=sources)
 
 

@@ -46,7 +46,7 @@ def choice(answers: Iterable[str]) -> dict[str, Any]:
 
 PAIR = closed(question=TEXT, answer=TEXT)
 PAIRS = listed(question=TEXT, answer=TEXT)
-SURFACED = listed(question=TEXT, answer=TEXT, uses=NUMBERS)
+SURFACED = listed(question=TEXT, uses=NUMBERS)
 QUESTION = closed(question=TEXT)
 ANSWER = closed(answer=TEXT)
 NAMED = closed(entities={"type": "array", "items": closed(name=TEXT, pairs=NUMBERS)})

@@ -12,8 +12,12 @@ from memo_ray.synthesis.pairs import Pair
 from memo_ray.synthesis.prompts import PromptSet, load_prompts
 from memo_ray.synthesis.spans import sentences
 
-SHORT_REPLY = 72
-"""Tokens of a reply that is one question or one short answer."""
+SHORT_REPLY = {"sentence": 72, "chunk": 512}
+"""Tokens of a reply that is one pair, by prompt set: made from a sentence, or with an answer of up to 150 words."""
+
+
+WORDS_A_FACT = 6
+LEAST_ITEMS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +58,28 @@ class StepSettings:
         """Whether answers are cut out of sentences by rules, and questions written to them."""
         return self.config.answers == "spans"
 
+    def asks_back(self, step: str) -> bool:
+        """Whether `grounding.round_trip` holds for the pairs of `step`.
+
+        The sentence set joins the answers of two pairs that have each passed, so only single answers are asked.
+        """
+        return self.config.prompts == "chunk" or step in ("direct", "entities")
+
     def texts(self, chunk: Chunk) -> list[str]:
         """What one prompt of Step 1 is about: the chunk, or each of its sentences."""
-        return [chunk.text] if self.config.prompts == "chunk" else sentences(chunk.text)
+        return [shown(chunk)] if self.config.prompts == "chunk" else sentences(chunk.text)
+
+    def most(self, text: str) -> int:
+        """Items that a list made from `text` may have at most: more than one for every `WORDS_A_FACT` words is a
+        generator that repeats itself, which small ones do until their token limit."""
+        return 1 << (LEAST_ITEMS + len(text.split()) // WORDS_A_FACT).bit_length()  # few schemas, so few grammars
 
     def prompt(
         self, step: str, template: str, schema: dict[str, Any], origin: Origin, *,
         values: dict[str, str], evidence: str = "", short: bool = False, exact: bool = False, sample: int = 0,
         answer: str = "", statement: str = "", items: tuple[Pair, ...] = (),
     ) -> Prompt:  # fmt: skip
-        """One prompt from the template. `exact`: at temperature 0. `short`: the reply is one line."""
+        """One prompt from the template. `exact`: at temperature 0. `short`: the reply is one pair at most."""
         sampling = self.config.sampling
         return Prompt(
             step=step,
@@ -71,7 +87,7 @@ class StepSettings:
             schema=schema,
             temperature=0.0 if exact else sampling.temperature,
             top_p=1.0 if exact else sampling.top_p,
-            max_tokens=min(SHORT_REPLY, sampling.max_tokens) if short else sampling.max_tokens,
+            max_tokens=min(SHORT_REPLY[self.config.prompts], sampling.max_tokens) if short else sampling.max_tokens,
             evidence=evidence,
             chunk_ids=origin.chunk_ids,
             document_ids=origin.document_ids,
@@ -85,6 +101,12 @@ class StepSettings:
     def samples(self, *args: Any, copies: int = 0, **kwargs: Any) -> list[Prompt]:
         """The same prompt `copies` times, or for 0 as often as `samples` says, told apart by their number."""
         return [self.prompt(*args, **kwargs, sample=number) for number in range(copies or self.config.samples)]
+
+
+def shown(chunk: Chunk) -> str:
+    """A chunk as a prompt shows it: below its document's title, which often is all that says what "the film" is."""
+    title = chunk.title.strip()
+    return chunk.text if not title or chunk.text.lstrip("# ").startswith(title) else f"{title}\n\n{chunk.text}"
 
 
 def numbered(pairs: tuple[Pair, ...]) -> str:

@@ -16,7 +16,7 @@ from memo_ray.rows import Chunk
 from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Prompt
 from memo_ray.synthesis.pairs import Pair
-from memo_ray.synthesis.settings import Origin, StepSettings, numbered
+from memo_ray.synthesis.settings import Origin, StepSettings, numbered, shown
 from memo_ray.synthesis.wording import VIOLATIONS, violations
 
 PAIRS_A_PROMPT = 20
@@ -32,8 +32,8 @@ def judging_prompts(pairs: list[Pair], chunk: Chunk, settings: StepSettings, aga
     return [
         settings.prompt(
             "verification", "verification", schemas.verdicts(VIOLATIONS), Origin.of_chunk(chunk),
-            values={"text": chunk.text, "pairs": numbered(batch), "violations": kinds},
-            evidence=chunk.text, exact=True, items=batch, sample=again,
+            values={"text": shown(chunk), "pairs": numbered(batch), "violations": kinds},
+            evidence=shown(chunk), exact=True, items=batch, sample=again,
         )
         for batch in batches
     ]  # fmt: skip
@@ -55,12 +55,12 @@ def ruled(pairs: list[Pair]) -> dict[str, list[str]]:
 
 def rewriting_prompt(pair: Pair, kinds: list[str], chunk: Chunk, settings: StepSettings, attempt: int) -> Prompt:
     """The prompt that asks for a self-contained version of `pair`; `attempt` tells repeated tries apart."""
-    text = chunk.text if settings.config.prompts == "chunk" else context_of(pair.evidence, chunk, settings)
+    text = shown(chunk) if settings.config.prompts == "chunk" else context_of(pair.evidence, chunk, settings)
     named = "\n".join(f"- {kind}: {VIOLATIONS[kind]}" for kind in kinds)
     return settings.prompt(
         "verification", "rewriting", schemas.PAIR, Origin.of_chunk(chunk),
         values={"text": text, "question": pair.question, "answer": pair.answer, "violations": named},
-        evidence=pair.evidence, short=settings.config.prompts == "sentence", exact=attempt == 0, sample=attempt,
+        evidence=pair.evidence, short=True, exact=attempt == 0, sample=attempt,
         items=(pair,),
     )  # fmt: skip
 

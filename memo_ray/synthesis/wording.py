@@ -54,6 +54,8 @@ def violations(question: str, answer: str) -> list[str]:
         found.append("implicit_reference")
     if len(content_words(question)) < 2:
         found.append("missing_subject")
+    elif not (proper(question) | numbers(question)):
+        found.append("unnamed_entity")
     if VAGUE_TIME.search(question):
         found.append("vague_time")
     if VAGUE_PLACE.search(question):

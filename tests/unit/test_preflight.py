@@ -140,6 +140,18 @@ def test_engines_that_serve_together_are_counted_together(tmp_path: Path, monkey
     assert needs_of(run_config(serving={"executive": remote})).memory < both.memory
 
 
+def test_only_the_wanted_stages_need_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    needs = needs_of(run_config(), ("corpus", "synthesis"))
+    assert needs.memory == preflight.RAY + preflight.engine_memory(VllmModel(engine="vllm"))
+    assert needs.disk < needs_of(run_config()).disk
+    monkeypatch.setattr(preflight.machine, "gpus", lambda: ["NVIDIA H200"])
+    monkeypatch.setattr(preflight.machine, "engine", lambda: "vllm 0.29.0")
+    assert [needs_of(run_config(), ("synthesis",)).gpus, needs_of(run_config()).gpus] == [1, 2]
+    assert needs_of(run_config(), ("corpus",)).gpus == 0
+
+
 def test_a_cluster_at_ray_address_does_the_work_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:10001")
     needs = needs_of(run_config())

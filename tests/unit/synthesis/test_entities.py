@@ -26,19 +26,24 @@ def test_the_generator_names_entities_by_the_numbers_of_their_pairs(paper: StepS
     assert entities.named([(prompt, value), (prompt, other)]) == {"Abel Thrane": [BUILT, PAID]}
 
 
-def test_the_paper_shows_the_facts_and_checks_that_the_answer_names_the_entity(paper: StepSettings):
+def test_the_paper_shows_the_facts_and_asks_for_descriptions_alone(paper: StepSettings):
     (prompt,) = entities.prompts({"Abel Thrane": [BUILT, PAID]}, paper)
     assert "Entity: Abel Thrane" in prompt.messages[-1]["content"]
     assert "2. Q: Who paid the fine? A: Abel Thrane" in prompt.messages[-1]["content"]
-    said = [("Who built and paid?", "Abel Thrane", [1, 2]), ("Where?", "Varda", []), ("Who built?", "Thrane", [1])]
-    reply = {"pairs": [{"question": q, "answer": a, "uses": uses} for q, a, uses in said]}
-    good, bad, single = entities.pairs(prompt, reply)
-    assert entities.wrong_entity(good, "Abel Thrane") == ""
-    assert "Abel Thrane" in entities.wrong_entity(bad, "Abel Thrane")
-    assert good.parents == bad.parents == (BUILT.reflection_id, PAID.reflection_id)
+    said = [("Who built and paid?", [1, 2]), ("Who did both?", []), ("Who built?", [1])]
+    reply = {"pairs": [{"question": question, "uses": uses} for question, uses in said]}
+    good, unsure, single = entities.pairs(prompt, reply)
+    assert {pair.answer for pair in (good, unsure, single)} == {"Abel Thrane"}
+    assert good.parents == unsure.parents == (BUILT.reflection_id, PAID.reflection_id)
     assert (good.kind, single.kind, single.parents) == ("two_facts", "one_fact", (BUILT.reflection_id,))
+    assert entities.named_itself(good, "Abel Thrane") == ""
     named = make_pair("Which tower did Abel Thrane build?", "Abel Thrane")
-    assert "names Abel Thrane itself" in entities.wrong_entity(named, "Abel Thrane")
+    assert "names Abel Thrane itself" in entities.named_itself(named, "Abel Thrane")
+
+
+def test_a_name_is_the_entity_only_of_pairs_that_mention_it():
+    assert entities.mentions(BUILT, "Abel Thrane") and entities.mentions(BUILT, "Captain Abel Thrane")
+    assert not entities.mentions(BUILT, "Vera Unwin") and not entities.mentions(BUILT, "the")
 
 
 def test_the_sentence_set_puts_statements_without_the_name_together(tiny: StepSettings):

@@ -20,6 +20,7 @@ SOURCE = "Vera Unwin founded the Halvet Courier in Esmarrow in 1823."
         ("What is mentioned about the Courier?", "1823", ["implicit_reference"]),
         ("Who wrote the text of the Bell Law?", "Edmar Calloe", []),
         ("What happened?", "A fire", ["missing_subject"]),
+        ("Who directed the film of the year?", "Vera Unwin", ["unnamed_entity"]),
         ("What did Vera Unwin do the next day?", "She printed.", ["vague_time"]),
         ("Who lived there with Vera Unwin?", "Nora", ["vague_place"]),
         ("How many islands are there in the Brindle Sea?", "four", []),

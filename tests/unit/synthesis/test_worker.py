@@ -190,7 +190,7 @@ def test_at_a_spending_limit_the_rows_end_and_a_higher_one_pays_for_no_prompt_tw
         return list(await asyncio.gather(*map(one, ROWS)))
 
     try:
-        stopped = asyncio.run(all_rows(SpendingLimit(tokens=4000)))
+        stopped = asyncio.run(all_rows(SpendingLimit(tokens=1500)))
         assert any("raise spending.tokens" in row["error"] for row in stopped)
         paid = endpoint.asked.total()
         assert paid > 0
