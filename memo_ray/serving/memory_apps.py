@@ -160,6 +160,8 @@ class MemoryApps:
             )
         wanted = self._config.memory.engine_args.get("max_lora_rank")
         rank = wanted if isinstance(wanted, int) else next((r for r in RANKS if r >= rank_of(adapter)), RANKS[-1])
+        # Every request to this engine names an adapter: on a CPU, vLLM 0.32 gives one without any the last adapter's
+        # reply when both are in one batch (its torch kernels index with -1).
         arguments = {"enable_lora": True, "max_loras": max(2, len(self._config.memories)), "max_lora_rank": rank}
         model = self._config.memory.model_copy(
             update={"model": memory.base, "engine_args": arguments | self._config.memory.engine_args}

@@ -98,7 +98,7 @@ def serving(run: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, **ch
         protocol=ProtocolConfig(memory_max_tokens=8), api_key_env="MEMO_TEST_KEY",
         keys_file=str(keys), drain_timeout_s=5.0, **changes,
     )  # fmt: skip
-    with deploy(config, None, None, run=str(run), wait_s=240) as served:
+    with deploy(config, None, None, run=str(run), wait_s=300) as served:
         yield served
     wait_until(lambda: not engines(), 10)
 
@@ -118,7 +118,7 @@ def wait_until(condition: Callable[[], Any], seconds: float) -> None:
 class Client(httpx.Client):
     def __init__(self, served: ServedRun, key: str) -> None:
         headers = {"Authorization": f"Bearer {key}"}
-        super().__init__(base_url=served.url, headers=headers, timeout=60, trust_env=False)
+        super().__init__(base_url=served.url, headers=headers, timeout=120, trust_env=False)
 
     def models(self) -> list[str]:
         return [row["id"] for row in self.get("/v1/models").json()["data"]]
@@ -153,10 +153,10 @@ def asked_all_the_time(served: ServedRun, model: str) -> Iterator[list[tuple[int
     for thread in threads:
         thread.start()
     try:
-        wait_until(lambda: len(came) >= 8, 30)
+        wait_until(lambda: len(came) >= 8, 120)
         yield came
         seen = len(came)
-        wait_until(lambda: len(came) >= seen + 16, 30)
+        wait_until(lambda: len(came) >= seen + 16, 120)
     finally:
         stop.set()
         for thread in threads:
@@ -193,7 +193,7 @@ def test_memories_by_name_scope_and_version_are_swapped_beside_each_other(
         before = engines()
         with asked_all_the_time(served, "memory/law") as came:
             assert register(run, "law", "artifacts/law-2", tiny_model) == "law@2"
-            wait_until(lambda: admin.row("law")["serves"] == "law@2" and not admin.row("law")["draining"], 150)
+            wait_until(lambda: admin.row("law")["serves"] == "law@2" and not admin.row("law")["draining"], 300)
         second = admin.reply("memory/law@2")
         assert_old_then_new(came, first, second)
         wait_until(lambda: len(engines()) == 2, 20)
@@ -214,7 +214,7 @@ def test_memories_by_name_scope_and_version_are_swapped_beside_each_other(
         registry = Registry(open_place(run))
         registry.withdraw("law", 3)
         registry.withdraw("law", 2)
-        wait_until(lambda: admin.row("law")["serves"] == "law@1", 150)
+        wait_until(lambda: admin.row("law")["serves"] == "law@1", 300)
         assert admin.reply("memory/law") == first
         registry.withdraw("wiki", 1)
         wait_until(lambda: "memory/wiki" not in admin.models(), 30)
@@ -229,7 +229,7 @@ def test_a_version_loaded_in_place_keeps_the_engine(
         first, engine = admin.reply("memory"), engines()
         with asked_all_the_time(served, "memory") as came:
             register(run, "law", "artifacts/law-2", tiny_model)
-            wait_until(lambda: admin.row("law")["serves"] == "law@2", 60)
+            wait_until(lambda: admin.row("law")["serves"] == "law@2", 120)
         second = admin.reply("memory")
         assert_old_then_new(came, first, second)
         assert engines() == engine
@@ -266,6 +266,6 @@ def test_lora_memories_of_one_base_share_an_engine(
         assert first != wiki
         with asked_all_the_time(served, "memory/law") as came:
             register(tmp_path, "law", "artifacts/law-2", tiny_model, kind="lora")
-            wait_until(lambda: admin.row("law")["serves"] == "law@2", 60)
+            wait_until(lambda: admin.row("law")["serves"] == "law@2", 120)
         assert_old_then_new(came, first, admin.reply("memory/law"))
         assert (engines(), admin.reply("memory/wiki")) == (engine, wiki)
