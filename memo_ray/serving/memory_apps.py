@@ -33,7 +33,7 @@ from memo_ray.serving.options import LIGHT_CPUS, deployment, model_deployment
 from memo_ray.serving.roster import Target
 from memo_ray.serving.status import APPLICATION, reason_of
 
-LOOK_S = 0.2
+LOOK_S = 1.0
 """Seconds between looks at an application that starts."""
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)

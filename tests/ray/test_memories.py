@@ -172,7 +172,7 @@ def assert_old_then_new(came: list[tuple[int, str]], old: str, new: str) -> None
     assert said[said.index(new) :].count(old) <= 3
 
 
-def test_memories_by_name_scope_and_version_are_swapped_beside_each_other(
+def test_memories_by_name_scope_and_version_are_swapped_under_load(
     cluster: None, run: Path, tiny_model: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(run, endpoint, monkeypatch, memories=("law", "wiki@1")) as served:
@@ -221,7 +221,7 @@ def test_memories_by_name_scope_and_version_are_swapped_beside_each_other(
         wait_until(lambda: len(engines()) == 1, 30)
 
 
-def test_a_version_loaded_in_place_keeps_the_engine(
+def test_a_version_loaded_in_place_keeps_the_engine_and_starts_none_beside_it(
     cluster: None, run: Path, tiny_model: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(run, endpoint, monkeypatch, memories=("law",), swap="in_place") as served:
@@ -251,7 +251,7 @@ def adapter(base: Path, folder: Path, seed: int) -> None:
     save_adapter(model, folder / "adapter")
 
 
-def test_lora_memories_of_one_base_share_an_engine(
+def test_lora_memories_of_one_base_share_an_engine_beside_each_other(
     cluster: None, tiny_model: Path, tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed, path in enumerate(("law-1", "law-2", "wiki-1"), 1):
