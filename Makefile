@@ -5,7 +5,7 @@
 #   make test      lint, types, and every test but the slow ones
 #   make test-all  every test
 #   make lint      ruff and pyright alone
-#   make bench     every script of benchmarks/
+#   make bench     the scripts of benchmarks/ at small sizes (benchmarks/quick.yaml)
 #   make lock      resolve the locks again (make lock UPGRADE=--upgrade for newer versions)
 #   make clean     remove .venv and caches; runs/ stays
 
@@ -47,7 +47,7 @@ test-all: lint
 	$(BIN)/pytest
 
 bench: venv
-	@for script in $(sort $(wildcard benchmarks/[!_]*.py)); do echo "== $$script"; $(BIN)/python $$script || exit; done
+	@$(BIN)/memo bench
 
 lock: venv
 	$(BIN)/python requirements/lock.py $(UPGRADE)

@@ -18,11 +18,12 @@ import asyncio
 import heapq
 import json
 import random
-import re
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from _made_up import SYLLABLES, Writer
 
 from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.models.chat import ChatReply, ChatRequest
@@ -32,11 +33,7 @@ from memo_ray.synthesis.recipe import Unit, synthesise_unit
 from memo_ray.synthesis.settings import StepSettings
 
 BLOCK = 16
-NUMBERED = re.compile(r"^(\d+)\. Q:", re.MULTILINE)
 END_OF_TEXT = "\n</text>\n"
-VOCABULARY = [
-    a + b + c for a in "ba do ki mu re sa to vi".split() for b in "lan mer nor ris tal".split() for c in "ab em"
-]
 
 
 @dataclass(eq=False)
@@ -157,12 +154,12 @@ class Generator:
 
     def __init__(self, unit: int, stage: Stage) -> None:
         self._unit, self._stage = unit, stage
-        self._draw = random.Random(unit)
+        self._writer = Writer(random.Random(unit), stage.violations)
         self._done: list[Asked] = []
 
     async def chat(self, request: ChatRequest) -> ChatReply:
         """A reply as long as a real one, once the engine has come to its end."""
-        text = json.dumps(self._reply(request))
+        text = json.dumps(self._writer.reply(request))
         asked = self._stage.blocks.of(self._unit, request, len(text.split()))
         asked.needs = tuple(self._done)
         await self._stage.wait(asked)
@@ -173,30 +170,6 @@ class Generator:
         yield await self.chat(request)
 
     async def close(self) -> None: ...
-
-    def _reply(self, request: ChatRequest) -> dict[str, Any]:
-        assert request.schema is not None
-        wanted, said = request.schema["properties"], request.messages[-1]["content"]
-        shown = len(NUMBERED.findall(said))
-        if "verdicts" in wanted:
-            judged = ((n, self._draw.random() < self._stage.violations) for n in range(1, shown + 1))
-            return {"verdicts": [{"pair": n, "violations": ["missing_subject"] if bad else []} for n, bad in judged]}
-        if "entities" in wanted:
-            return {"entities": [{"name": self._words(2), "pairs": [n, n + 1]} for n in range(1, shown, 6)]}
-        if "pairs" not in wanted:
-            return {key: self._words(12 if key == "question" else 5) for key in wanted}
-        if "uses" in wanted["pairs"]["items"]["properties"]:
-            return {"pairs": [self._pair() | {"uses": [n, n + 1]} for n in range(1, shown, 6)]}
-        entity = re.match(r"Entity: (.*)", said)
-        if entity:
-            return {"pairs": [self._pair() | {"answer": entity.group(1)} for _ in range(4)]}
-        return {"pairs": [self._pair() for _ in range(self._draw.randint(15, 35))]}
-
-    def _pair(self) -> dict[str, Any]:
-        return {"question": f"What {self._words(12)}?", "answer": self._words(6)}
-
-    def _words(self, count: int) -> str:
-        return " ".join(self._draw.choices(VOCABULARY, k=count)).title()
 
 
 class Stage:
@@ -258,7 +231,7 @@ def in_random_order(asked: list[Asked], engine: Engine, at_once: int, seed: int)
 
 def unit_of(number: int, tokens: int) -> Unit:
     """A chunk of `tokens` words."""
-    text = " ".join(random.Random(f"chunk {number}").choices(VOCABULARY, k=tokens))
+    text = " ".join(random.Random(f"chunk {number}").choices(SYLLABLES, k=tokens))
     return Unit(
         str(number), [Source(Chunk(str(number), str(number), 0, "", text, tokens, 0, len(text), ""))], held_out=3
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from memo_ray.artifacts.owner import is_alive, this_process
+from memo_ray.artifacts.registry import Registry, parse
 from memo_ray.config.serving import ServingConfig
 from memo_ray.errors import ConfigError
 from memo_ray.pipeline import Results
@@ -57,7 +58,8 @@ def running_gateway(workspace: Workspace, url: str | None) -> Iterator[str]:
     if url or (found and healthy(found)):
         yield str(found)
         return
-    config = workspace.config.serving.model_copy(update={"host": "127.0.0.1", "port": free_port(), "keys_file": ""})
+    alone = {"host": "127.0.0.1", "port": free_port(), "keys_file": "", "memories": (), "routing": None}
+    config = workspace.config.serving.model_copy(update=alone)
     models = find_models(workspace, config)
     workspace.console.say("no `memo serve` is running for this run; starting its models for this question (a minute)")
     with workspace, workspace.ray():
@@ -87,9 +89,9 @@ def serve_run(workspace: Workspace, changes: dict[str, Any]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         try:
-            note = {"url": served.url, "process": os.getpid(), "host": socket.gethostname()}
-            workspace.keep(ADDRESS, json.dumps(note))
-            print(f"serving {workspace.where} at {served.url}/v1   (models: memo, memory; Ctrl-C ends it)")
+            workspace.keep(ADDRESS, json.dumps({"url": served.url, **this_process()}))
+            named = "".join(f", memo/{memory}" for memory in config.memories)
+            print(f"serving {workspace.where} at {served.url}/v1   (models: memo, memory{named}; Ctrl-C ends it)")
             print(f'  memo ask {workspace.where} "..."', flush=True)
             stop.wait()
             workspace.console.say("stopping")
@@ -98,24 +100,52 @@ def serve_run(workspace: Workspace, changes: dict[str, Any]) -> None:
             served.close()
 
 
-def find_models(workspace: Workspace, serving: ServingConfig) -> tuple[str, str | None]:
-    """The folders of memory and executive (None: an endpoint). Raises ConfigError before anything is started."""
+def swap_memory(workspace: Workspace, memory: str) -> None:
+    """Have the run's `memo serve` serve this version of a memory (NAME@VERSION), and wait until it does.
+
+    Raises ConfigError where none runs or it refuses, GenerationError where the version cannot be loaded.
+    """
+    from memo_ray.serving.client import swap
+
+    url, key = served_url(workspace), workspace.config.serving.api_key_env
+    if url is None:
+        raise ConfigError(f"--swap: no `memo serve {workspace.where}` runs on this machine; start it first")
+    if not key or not os.environ.get(key):
+        raise ConfigError(
+            "--swap: needs a key that may: set serving.api_key_env, export the key and serve again. Without one a new "
+            "version takes over by itself, and withdrawing it brings the one before back"
+        )
+    with workspace.console.stage(f"swapping {memory}"):
+        swap(url, memory, os.environ[key])
+
+
+def find_models(workspace: Workspace, serving: ServingConfig) -> tuple[str | None, str | None]:
+    """The folders of memory (None: the registry's) and executive (None: an endpoint).
+
+    Raises ConfigError, StoreError before anything is started.
+    """
     from memo_ray.models.opening import check_key, key_of, source_of
 
     check_key(serving.api_key_env, "serving")
     check_key(key_of(serving.executive), "serving.executive")
+    executive = source_of(serving.executive, "serving.executive")
+    served = str(executive.location) if executive else None
+    if serving.memories:
+        registry = Registry(workspace.place)
+        found = [registry.get(*parse(memory)).reference for memory in serving.memories]
+        workspace.console.say(f"memories: {', '.join(found)}")
+        return None, served
     memory, chosen_by = memory_of(workspace)
     workspace.console.say(f"memory: {str(memory).rpartition('/')[2]} ({chosen_by})")
-    executive = source_of(serving.executive, "serving.executive")
-    return str(memory), str(executive.location) if executive else None
+    return str(memory), served
 
 
-def start(workspace: Workspace, serving: ServingConfig, models: tuple[str, str | None]) -> Any:
+def start(workspace: Workspace, serving: ServingConfig, models: tuple[str | None, str | None]) -> Any:
     """Deploy memory and executive (`find_models`) and the run's ledger on the workspace's Ray."""
     from memo_ray.serving.ray_serving import deploy
 
     with workspace.console.stage("starting models"):
-        return deploy(serving, *models, ledgers=ledgers_of(stored_results(workspace)))
+        return deploy(serving, *models, ledgers=ledgers_of(stored_results(workspace)), run=workspace.place.url)
 
 
 def ledgers_of(results: Results) -> tuple[LedgerFiles, ...]:
@@ -135,15 +165,17 @@ def ledgers_of(results: Results) -> tuple[LedgerFiles, ...]:
 
 def served_url(workspace: Workspace) -> str | None:
     """The address that a `memo serve` of this run has left, if its process still runs."""
+    server = server_of(workspace)
+    # Another run's server may have the address by now, once the process that left it is gone.
+    return server["url"] if is_alive(server) else None
+
+
+def server_of(workspace: Workspace) -> dict[str, Any]:
+    """What a `memo serve` of this run has left about itself: its address and its process; empty when there is none."""
     try:
-        left = json.loads(workspace.place.get(ADDRESS) or b"{}")
-        if left["host"] != socket.gethostname():
-            return None
-        # Another run's server may have the address by now, once the process that left it is gone.
-        os.kill(left["process"], 0)
-        return left["url"]
-    except (json.JSONDecodeError, KeyError, ProcessLookupError, PermissionError):
-        return None
+        return json.loads(workspace.place.get(ADDRESS) or b"{}")
+    except json.JSONDecodeError:
+        return {}
 
 
 def print_answer(answer: dict[str, Any], *, stages: bool) -> None:

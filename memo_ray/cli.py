@@ -6,8 +6,11 @@ Exit status: 0 done, 2 the user can mend it (the line says how), 1 a bug (with i
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 
+HOMES = {"cartridge": "memo_ray.cartridges", "gc": "memo_ray.housekeeping", "stop": "memo_ray.stopping"}
+"""Verbs that are not in `commands`, and their modules."""
 STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 
 
@@ -15,13 +18,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return its exit status."""
     options = parser().parse_args(arguments)
     # Only now: the verbs' module brings in pydantic and the artefact store.
-    from memo_ray import commands
     from memo_ray.errors import MemoError
     from memo_ray.quiet import quiet_ray
 
     quiet_ray()
     try:
-        return getattr(commands, options.verb)(options)
+        home = importlib.import_module(HOMES.get(options.verb, "memo_ray.commands"))
+        return getattr(home, options.verb)(options)
     except MemoError as error:
         print(f"memo {options.verb}: {error}", file=sys.stderr)
         return error.exit_status
@@ -55,13 +58,36 @@ def parser() -> argparse.ArgumentParser:
                      help="replace a value of the file, for example training.epochs=2")  # fmt: skip
     run.add_argument("--json", action="store_true", help="print the summary as JSON")
 
-    plan = verbs.add_parser("plan", help="what a run's synthesis will need; runs nothing")
+    add = verbs.add_parser("add", help="add a corpus to a run: its memory alone is trained, then all are merged again")
+    add.add_argument("run", metavar="RUN")
+    add.add_argument("corpus", metavar="CORPUS", help="a file or folder of documents, or a YAML file with one corpus")
+    add.add_argument("--name", help="the corpus's name (default: from its path)")
+    how = add.add_mutually_exclusive_group()
+    how.add_argument(
+        "--recipe", help="the merge, as linear or '{method: ties, density: 0.5}' (default: the best so far)"
+    )
+    how.add_argument("--sweep", action="store_true", help="try all merges of the paper")
+    add.add_argument("--json", action="store_true")
+
+    forget = verbs.add_parser("forget", help="make a run forget a document, with a signed certificate")
+    forget.add_argument("run", metavar="RUN", nargs="?")
+    forget.add_argument("document", metavar="DOCUMENT", nargs="?", help="its id, title or file")
+    forget.add_argument("--corpus", help="the corpus it is in, when several have such a document")
+    forget.add_argument("--how", choices=("retrain", "subtract"), default="retrain",
+                        help="train its corpus's memory anew, or leave that memory out of the merge")  # fmt: skip
+    forget.add_argument("--key", metavar="FILE", help="Ed25519 private key in PEM (default: from MEMO_SIGNING_KEY)")
+    forget.add_argument("--verify", metavar="CERTIFICATE", help="check a certificate instead")
+    forget.add_argument("--public-key", metavar="FILE", help="the signer's public key in PEM")
+    forget.add_argument("--json", action="store_true")
+
+    plan = verbs.add_parser("plan", help="what a run's synthesis and training will need; runs nothing")
     plan.add_argument("config", metavar="run.yaml")
     plan.add_argument("--measured", metavar="RUN", help="take ratios from this run's finished synthesis")
     plan.add_argument("--prefill-rate", type=float, metavar="TOKENS", help="prompt tokens a second of one engine")
     plan.add_argument("--decode-rate", type=float, metavar="TOKENS", help="tokens a second that one engine writes")
     plan.add_argument("--price-input", type=float, metavar="PRICE", help="for a million prompt tokens")
     plan.add_argument("--price-output", type=float, metavar="PRICE", help="for a million tokens written")
+    plan.add_argument("--gpu-memory", type=float, metavar="GIB", help="of a training GPU (default: this machine's)")
     plan.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[])
     plan.add_argument("--json", action="store_true")
 
@@ -72,6 +98,10 @@ def parser() -> argparse.ArgumentParser:
     preview.add_argument("--seed", type=int, default=0, help="another seed samples other pairs")
     preview.add_argument("--rejects", action="store_true", help="what was lost instead of what was kept")
     preview.add_argument("--json", action="store_true")
+
+    advise = verbs.add_parser("advise", help="merge the memories, retrain on the union, or route: before a sweep")
+    advise.add_argument("run", metavar="RUN", help="a run of two or more corpora whose memories are trained")
+    advise.add_argument("--json", action="store_true")
 
     submit = verbs.add_parser("submit", help="run the stages as Ray jobs on a cluster, one after another")
     submit.add_argument("config", metavar="run.yaml")
@@ -95,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("run", metavar="RUN")
     serve.add_argument("--host", help="address to listen on (default: serving.host)")
     serve.add_argument("--port", type=int, help="port to listen on (default: serving.port)")
+    serve.add_argument("--swap", metavar="NAME@VERSION", help="have the `memo serve` that runs serve this version")
 
     replay = verbs.add_parser("replay", help="run a stored question again, without a model or with another executive")
     replay.add_argument("transcript", metavar="TRANSCRIPT", help="JSON lines, or an answer of `memo ask --json`")
@@ -121,6 +152,7 @@ def parser() -> argparse.ArgumentParser:
 
     report = verbs.add_parser("report", help="write the run's HTML report again and print where it is")
     report.add_argument("run", metavar="RUN")
+    report.add_argument("--against", metavar="RUN", help="count the pairs against this run's, as the full recipe's")
 
     export = verbs.add_parser("export", help="write reflections as chat JSON Lines, and the memory with a model card")
     export.add_argument("run", metavar="RUN")
@@ -129,9 +161,30 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--reflections-only", action="store_true", help="leave the memory out")
 
     doctor = verbs.add_parser("doctor", help="what is wrong with this machine, and the remedy")
+    doctor.add_argument("buckets", metavar="s3://BUCKET/PREFIX", nargs="*", help="where a run will lie, to be tried")
     doctor.add_argument("--json", action="store_true")
 
-    verbs.add_parser("bench", help="run every script of benchmarks/ and print what it measures, as JSON lines")
+    cartridge = verbs.add_parser("cartridge", help="train a KV cache of every document, to compare the memory with")
+    cartridge.add_argument("run", metavar="RUN")
+    cartridge.add_argument("--base", metavar="MODEL", help="the model that answers over them (default: the executive)")
+    cartridge.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[],
+                           help="another value than the paper's, for example tokens=512")  # fmt: skip
+    cartridge.add_argument("--json", action="store_true")
+
+    stop = verbs.add_parser("stop", help="end what a run has left running: its commands, its server, its jobs")
+    stop.add_argument("run", metavar="RUN")
+    stop.add_argument("--address", metavar="URL", help="a cluster's dashboard, to end the run's jobs there too")
+
+    gc = verbs.add_parser("gc", help="what of a run nothing needs any more, and how large it is; --delete frees it")
+    gc.add_argument("run", metavar="RUN")
+    gc.add_argument("--delete", action="store_true", help="remove it; without this nothing is touched")
+    gc.add_argument("--artifacts", action="store_true",
+                    help="also finished artefacts of other settings than the run's last ones")  # fmt: skip
+    gc.add_argument("--json", action="store_true")
+
+    bench = verbs.add_parser("bench", help="run benchmarks at small sizes and print what they measure, as JSON lines")
+    bench.add_argument("scripts", metavar="SCRIPT", nargs="*", help="names (default: those of benchmarks/quick.yaml)")
+    bench.add_argument("--full", action="store_true", help="at the scripts' own sizes, which may take hours")
     return top
 
 

@@ -60,6 +60,7 @@ def run_experiment(options: Namespace) -> int:
 
 def run_config(config: RunConfig, options: Namespace) -> int:
     """One run with the stages that the options ask for."""
+    from memo_ray.continual.registering import register
     from memo_ray.results import finish
 
     start, until = options.only or options.start or STAGES[0], options.only or options.until or STAGES[-1]
@@ -70,6 +71,7 @@ def run_config(config: RunConfig, options: Namespace) -> int:
         console.say(f"run {config.name} in {workspace.where}")
         results = run_stages(workspace, start, until)
     summary = finish(workspace, results, seconds=time.monotonic() - clock)
+    register(workspace, results)
     if options.json:
         print(json.dumps(summary, indent=1))
     elif results.evaluation is not None:
@@ -81,11 +83,29 @@ def run_config(config: RunConfig, options: Namespace) -> int:
     return 0
 
 
+def add(options: Namespace) -> int:
+    """`memo add RUN CORPUS`: one more corpus, its memory, a merge of all, and the new version."""
+    from memo_ray.continual.command import add_corpus_command
+
+    return add_corpus_command(options)
+
+
+def forget(options: Namespace) -> int:
+    """`memo forget RUN DOCUMENT`: a document leaves the run, with a signed certificate; or `--verify` reads one."""
+    from memo_ray.continual.command import forget_command
+
+    return forget_command(options)
+
+
 def plan(options: Namespace) -> int:
-    """`memo plan run.yaml`: prompts, tokens, GPU-hours, money and disk of the synthesis, before anything runs."""
+    """`memo plan run.yaml`: what synthesis and training will need, before anything runs."""
     from memo_ray.config.models import Prices
+    from memo_ray.machine import gpu_memory
     from memo_ray.planning.command import as_json, as_text, plan_run
     from memo_ray.planning.plan import Rates
+    from memo_ray.planning.training import as_json as fit_json
+    from memo_ray.planning.training import as_text as fit_text
+    from memo_ray.planning.training import training_fit
 
     rate = both(options, "prefill_rate", "decode_rate")
     price = both(options, "price_input", "price_output")
@@ -96,10 +116,12 @@ def plan(options: Namespace) -> int:
         Rates(*rate) if rate else None,
         Prices(input=price[0], output=price[1]) if price else None,
     )
+    memory = int(options.gpu_memory * 2**30) if options.gpu_memory else min(gpu_memory(), default=None)
+    fit = training_fit(config.training, memory)
     if options.json:
-        print(json.dumps([as_json(one) for one in plans], indent=1))
+        print(json.dumps([{**as_json(one), "training": fit_json(fit)} for one in plans], indent=1))
     else:
-        print("\n\n".join(as_text(one) for one in plans))
+        print("\n\n".join(as_text(one) for one in plans), fit_text(fit, memory), sep="\n\n")
     return 0
 
 
@@ -128,6 +150,27 @@ def preview(options: Namespace) -> int:
     if not shown:
         raise ConfigError(f"{options.run}: has no finished synthesis; `memo run --until synthesis` makes one")
     print(json.dumps(shown, indent=1, ensure_ascii=False) if options.json else as_text(shown))
+    return 0
+
+
+def advise(options: Namespace) -> int:
+    """`memo advise RUN`: predict what merging loses, recommend a way, and show the costs of each."""
+    from memo_ray.evaluation.advised import advised, as_text
+    from memo_ray.merging.stage import make_advice
+    from memo_ray.results import stored_results
+
+    with open_run(options.run, Console(quiet=options.json)) as workspace:
+        results = stored_results(workspace)
+        names = [corpus.name for corpus in workspace.config.corpora]
+        if workspace.config.merging is None:
+            raise ConfigError(f"{workspace.where}: has one corpus; there is nothing to merge, retrain or route")
+        missing = [name for name in names if name not in results.training]
+        if missing:
+            where = f"memo run {workspace.where}/run.yaml --until training"
+            raise ConfigError(f"{workspace.where}: {missing[0]} has no finished memory; run `{where}` first")
+        results.advice = make_advice(workspace, results)
+        found = advised(results.all())
+    print(json.dumps(found, indent=1) if options.json else as_text(found))
     return 0
 
 
@@ -162,10 +205,13 @@ def ask(options: Namespace) -> int:
 
 
 def serve(options: Namespace) -> int:
-    """`memo serve RUN`: the endpoints, until interrupted."""
-    from memo_ray.asking import serve_run
+    """`memo serve RUN`: the endpoints, until interrupted; with --swap another version behind those that run."""
+    from memo_ray.asking import serve_run, swap_memory
 
     workspace = open_run(options.run, Console())
+    if options.swap:
+        swap_memory(workspace, options.swap)
+        return 0
     changes: dict[str, Any] = {k: v for k, v in (("host", options.host), ("port", options.port)) if v is not None}
     serve_run(workspace, changes)
     return 0
@@ -218,16 +264,14 @@ def status(options: Namespace) -> int:
 
 
 def report(options: Namespace) -> int:
-    """`memo report RUN`: write summary and report again from the finished artefacts."""
+    """`memo report RUN`: write summary and report again from whatever is finished."""
     from memo_ray.results import finish, stored_results
 
     workspace = open_run(options.run, Console())
     results = stored_results(workspace)
-    if results.evaluation is None:
-        raise ConfigError(
-            f"{workspace.where}: has no finished evaluation; run `memo run {workspace.where}/run.yaml` first"
-        )
-    finish(workspace, results, seconds=None)
+    if not results.all():
+        raise ConfigError(f"{workspace.where}: has no finished stage; run `memo run {workspace.where}/run.yaml` first")
+    finish(workspace, results, seconds=None, again=True, against=options.against)
     print(f"{workspace.where}/report.html")
     return 0
 
@@ -244,9 +288,10 @@ def export(options: Namespace) -> int:
 
 def doctor(options: Namespace) -> int:
     """`memo doctor`: every check with what was found; exit status 2 when one fails."""
+    from memo_ray.preflight import bucket
     from memo_ray.preflight import report as checks
 
-    rows = checks()
+    rows = [*checks(), *map(bucket, options.buckets)]
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
     else:
@@ -257,16 +302,26 @@ def doctor(options: Namespace) -> int:
 
 
 def bench(options: Namespace) -> int:
-    """`memo bench`: run the checkout's benchmarks one after another; one line of JSON each."""
+    """`memo bench [SCRIPT ...]`: the checkout's benchmarks one after another; one line of JSON each."""
     import subprocess
 
-    scripts = sorted((Path(__file__).resolve().parents[1] / "benchmarks").glob("*.py"))
-    if not scripts:
+    import yaml
+
+    folder = Path(__file__).resolve().parents[1] / "benchmarks"
+    if not folder.is_dir():
         raise ConfigError("benchmarks: there are none beside this package; run `memo bench` from a checkout")
-    for script in scripts:
-        done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, check=False)
+    quick: dict[str, str] = yaml.safe_load((folder / "quick.yaml").read_text(encoding="utf-8"))
+    for name in options.scripts or sorted(quick):
+        if not (folder / f"{name}.py").is_file():
+            known = ", ".join(sorted(path.stem for path in folder.glob("*.py")))
+            raise ConfigError(f"{name}: no such script; there are {known}")
+        sizes = [] if options.full else quick.get(name, "").split()
+        clock = time.monotonic()
+        command = [sys.executable, str(folder / f"{name}.py"), *sizes]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
-            raise ConfigError(f"{script.name}: ended with status {done.returncode}; its messages are above")
+            raise ConfigError(f"{name}.py: ended with status {done.returncode}; its messages are above")
         measured = json.loads(done.stdout.strip().splitlines()[-1])
-        print(json.dumps({"benchmark": script.stem, **measured}), flush=True)
+        took = {"benchmark": name, "arguments": sizes, "took_s": round(time.monotonic() - clock, 1)}
+        print(json.dumps(took | measured), flush=True)
     return 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from memo_ray.artifacts.place import local_folder
+from memo_ray.artifacts.store import Artifact
 from memo_ray.errors import ConfigError
 from memo_ray.evaluation.model_card import Card, licence_of, model_card
 from memo_ray.evaluation.recall import recall_table
+from memo_ray.evaluation.summary import column_counts
 from memo_ray.pipeline import Results
 from memo_ray.results import memory_of, stored_results
 from memo_ray.rows import Answer, Reflection
@@ -64,8 +67,17 @@ def card_of(workspace: Workspace, results: Results, chosen_by: str, licence: str
         recall=recall_of(results),
         chosen_by=chosen_by,
         licence=licence,
+        document_licences={name: licences_of(made) for name, made in results.synthesis.items()},
         version=artifact.record.versions.get("memo-ray", ""),
     )
+
+
+def licences_of(synthesis: Artifact) -> list[str]:
+    """The licences that the ledger names for a corpus's reflections, the commonest first."""
+    counts: Counter[str] = Counter()
+    for named, count in column_counts([synthesis], "ledger", "licence").items():
+        counts.update({licence: count for licence in named.split("; ") if licence})
+    return [licence for licence, _ in counts.most_common()]
 
 
 def recall_of(results: Results) -> dict[str, tuple[float, int]]:

@@ -19,6 +19,7 @@ BUSY = 75
 def main(stage: str, arguments: list[str]) -> int:
     """Bring `stage` of the run in `arguments` to its finished state; returns the exit status."""
     from memo_ray.console import Console
+    from memo_ray.continual.registering import register
     from memo_ray.pipeline import run_stages
     from memo_ray.quiet import quiet_ray
     from memo_ray.results import finish, stored_results
@@ -32,6 +33,7 @@ def main(stage: str, arguments: list[str]) -> int:
         with open_run(options.run, Console()) as run:
             run_stages(run, stage, stage)
         finish(run, stored_results(run), seconds=None)
+        register(run, stored_results(run))
     except MemoError as error:
         print(f"{stage}: {error}", file=sys.stderr)
         return BUSY if isinstance(error, StoreError) and " is making " in str(error) else error.exit_status

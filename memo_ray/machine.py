@@ -112,6 +112,12 @@ def gpus(proc: Path = PROC) -> list[str]:
     return sorted(place.name for place in folder.iterdir()) if folder.is_dir() else []
 
 
+def gpu_memory(proc: Path = PROC) -> list[int]:
+    """Bytes of each GPU that nvidia-smi knows the memory of."""
+    said = (line.rpartition(",")[2].split() for line in gpus(proc))
+    return [int(words[0]) * 2**20 for words in said if len(words) == 2 and words[0].isdecimal() and words[1] == "MiB"]
+
+
 def compiler() -> str | None:
     """The C++ compiler that torch calls: $CXX, else g++."""
     return shutil.which((os.environ.get("CXX") or "g++").split()[0])

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from memo_ray.artifacts.fingerprint import files_digest, fingerprint
+from memo_ray.artifacts.fingerprint import fingerprint
+from memo_ray.artifacts.record import read_by_synthesis
 from memo_ray.artifacts.store import Artifact, Attempt
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.training import TrainingConfig
-from memo_ray.errors import ConfigError
+from memo_ray.errors import ConfigError, MergeError
 from memo_ray.rows import LedgerEntry, Reflection, Reject
 from memo_ray.workspace import Workspace
 
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 """In this order. Serving is not an artefact: evaluation starts it for its protocol questions, `memo serve` for good."""
 
-VERSIONS = {"corpus": 2, "synthesis": 2, "training": 2, "merging": 1, "evaluation": 2}
+VERSIONS = {"corpus": 2, "synthesis": 3, "training": 2, "advice": 1, "merging": 2, "evaluation": 3}
 """Raised when a stage's code changes what it makes; part of the fingerprint."""
-
-SYNTHESIS_READS = frozenset({"chunks.parquet", "documents.parquet", "groups.parquet"})
 
 NOT_SEMANTIC = {
     "corpus": {"paths", "questions", "benchmark", "reflections", "name", "max_reject_share"},
@@ -39,7 +38,7 @@ NOT_SEMANTIC = {
         *("base", "revision", "workers", "cpus_per_worker", "max_failures", "micro_batch_tokens", "state_every_s"),
         *("preset", "preset_dataset", "gradient_checkpointing", "checkpoint_keep", "packing", "compile", "tracking"),
     },
-    "merging": {"max_concurrent"},
+    "merging": {"max_concurrent", "recipes_per_pass", "overlap", "threads", "advise", "probe_questions"},
     "protocol": {"parallel_sub_questions"},
 }
 """Settings that say where and how fast, not what: they stay out of the fingerprint."""
@@ -47,24 +46,21 @@ NOT_SEMANTIC = {
 
 @dataclass
 class Results:
-    """The artefacts of a run that are finished, by corpus where there is one for each."""
+    """The finished artefacts of a run, by corpus where there is one for each; `union`: the training on all."""
 
     corpora: dict[str, Artifact] = field(default_factory=dict)
     synthesis: dict[str, Artifact] = field(default_factory=dict)
     training: dict[str, Artifact] = field(default_factory=dict)
+    union: Artifact | None = None
+    advice: Artifact | None = None
     merging: Artifact | None = None
     evaluation: Artifact | None = None
 
     def all(self) -> list[Artifact]:
         """Every finished artefact, in the order of the stages."""
-        made = [
-            *self.corpora.values(),
-            *self.synthesis.values(),
-            *self.training.values(),
-            self.merging,
-            self.evaluation,
-        ]
-        return [artifact for artifact in made if artifact is not None]
+        trained = [*self.corpora.values(), *self.synthesis.values(), *self.training.values()]
+        last = [self.union, self.advice, self.merging, self.evaluation]
+        return [*trained, *(artifact for artifact in last if artifact is not None)]
 
 
 def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) -> Results:
@@ -91,7 +87,12 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
     if "training" in wanted:
         for name, synthesis in results.synthesis.items():
             results.training[name] = make_training(run, name, synthesis, allowed("training"))
-    if "merging" in wanted and run.config.merging is not None:
+    if "merging" in wanted and (merging := run.config.merging) is not None:
+        from memo_ray.merging.stage import make_advice, make_union
+
+        results.union = make_union(run, results, allowed("merging")) if merging.union else None
+        if merging.advise and allowed("merging"):
+            results.advice = make_advice(run, results)
         results.merging = make_merging(run, results, allowed("merging"))
     if "evaluation" in wanted:
         results.evaluation = make_evaluation(run, results, allowed("evaluation"))
@@ -101,13 +102,18 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
 def check_models(run: Workspace, wanted: tuple[str, ...]) -> None:
     """Find every model that the wanted stages name, before the first of them starts. Raises ConfigError."""
     from memo_ray.models.opening import check_key, key_of, source_of
+    from memo_ray.synthesis.language import check_languages
 
     generated = run.config.synthesis.source == "generator"
     if "synthesis" in wanted and generated and not all(corpus.reflections for corpus in run.config.corpora):
         source_of(run.config.synthesis.generator, "synthesis.generator")
         check_key(key_of(run.config.synthesis.generator), "synthesis.generator")
+        check_languages(run.config.synthesis.quality.languages, "synthesis.quality.languages")
     if "training" in wanted:
+        from memo_ray.planning.training import check_fit
+
         base_model(run.config.training)
+        check_fit(run)
     if "evaluation" in wanted:
         source_of(run.config.serving.executive, "serving.executive")
         check_key(key_of(run.config.serving.executive), "serving.executive")
@@ -115,24 +121,27 @@ def check_models(run: Workspace, wanted: tuple[str, ...]) -> None:
         if run.config.evaluation.comparison is not None:
             from memo_ray.evaluation.served_comparison import check_keys
 
-            check_keys(run.config.evaluation.comparison)
+            check_keys(run.config.evaluation.comparison, run.config.serving.protocol)
 
 
 def make_corpus(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artifact:
     """documents (files, or a benchmark) → `documents`, `chunks`, `groups`, `questions`, `rejects`."""
-    if corpus.benchmark is not None:
-        return make_benchmark(run, corpus, may_run)
+    from memo_ray.corpus.communities import semantics
     from memo_ray.corpus.loaders import source_digests
+
+    config = semantic("corpus", corpus) | {"discovered": semantics(corpus)}
+    if corpus.benchmark is not None:
+        return make_benchmark(run, corpus, config, may_run)
 
     def build(attempt: Attempt) -> None:
         from memo_ray.corpus.ray_corpus import build_corpus
 
         build_corpus(corpus, attempt)
 
-    return make(run, "corpus", corpus.name, semantic("corpus", corpus), source_digests(corpus), build, may_run)
+    return make(run, "corpus", corpus.name, config, source_digests(corpus), build, may_run)
 
 
-def make_benchmark(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artifact:
+def make_benchmark(run: Workspace, corpus: CorpusConfig, config: dict[str, Any], may_run: bool) -> Artifact:
     """a benchmark's own files → `documents`, `chunks`, `groups`, `questions`, `rejects` (paper, Appendix D)."""
     from memo_ray.evaluation.benchmarks.corpus import build_corpus, open_benchmark
 
@@ -141,17 +150,19 @@ def make_benchmark(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artif
     def build(attempt: Attempt) -> None:
         build_corpus(corpus, loaded, attempt)
 
-    return make(run, "corpus", corpus.name, semantic("corpus", corpus), loaded.digests(), build, may_run)
+    return make(run, "corpus", corpus.name, config, loaded.digests(), build, may_run)
 
 
-def make_synthesis(run: Workspace, name: str, corpus: Artifact, may_run: bool) -> Artifact:
-    """`chunks`, `groups` → `reflections`, `ledger`, `rejects` (paper, Section 4.1)."""
+def make_synthesis(
+    run: Workspace, name: str, corpus: Artifact, may_run: bool, derive: Callable[[Attempt], None] | None = None
+) -> Artifact:
+    """`chunks`, `groups` → `reflections`, `ledger`, `rejects` (paper, Section 4.1); or `derive` writes these tables."""
     from memo_ray.models.opening import identity, source_of
     from memo_ray.synthesis.recipe import semantics
 
-    imported = next(config.reflections for config in run.config.corpora if config.name == name)
-    if imported:
-        return import_reflections(run, name, imported, may_run)
+    corpus_config = next(config for config in run.config.corpora if config.name == name)
+    if corpus_config.reflections:
+        return import_reflections(run, corpus_config, may_run)
     config = run.config.synthesis
     raw = config.source == "documents"
     source = None if raw else source_of(config.generator, "synthesis.generator")
@@ -167,25 +178,28 @@ def make_synthesis(run: Workspace, name: str, corpus: Artifact, may_run: bool) -
             synthesise(config, corpus, source.location if source else None, attempt, run.console.progress)
 
     # Not the whole corpus: its questions and rejects are no input, and a new question must cost no new memory.
-    read = {entry.path: entry.sha256 for entry in corpus.record.files if entry.path in SYNTHESIS_READS}
-    inputs = {"corpus": files_digest(read), "generator": "" if raw else identity(config.generator, source)}
-    return make(run, "synthesis", name, semantics(config), inputs, build, may_run)
+    inputs = {
+        "corpus": read_by_synthesis(corpus.record),
+        "generator": "" if raw else identity(config.generator, source),
+    }
+    return make(run, "synthesis", name, semantics(config), inputs, derive or build, may_run)
 
 
-def import_reflections(run: Workspace, name: str, paths: tuple[str, ...], may_run: bool) -> Artifact:
+def import_reflections(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artifact:
     """A question-answer set (files) → `reflections`, `ledger`, `rejects`, in place of synthesis."""
     from memo_ray.synthesis.imported import import_pairs, source_digests
 
     def build(attempt: Attempt) -> None:
-        reflections, ledger, counts = import_pairs(paths)
+        reflections, ledger, counts = import_pairs(corpus.reflections, corpus.licence, corpus.licence_column)
         attempt.write("reflections", reflections, Reflection)
         attempt.write("ledger", ledger, LedgerEntry)
         attempt.write("rejects", [], Reject)
         attempt.facts.update(counts)
 
     # By content, in order: where the files lie does not matter.
-    inputs = {f"set-{place}": digest for place, digest in enumerate(source_digests(paths).values())}
-    return make(run, "synthesis", name, {"imported": True}, inputs, build, may_run)
+    inputs = {f"set-{place}": digest for place, digest in enumerate(source_digests(corpus.reflections).values())}
+    config = {"imported": True, "licence": [corpus.licence, corpus.licence_column]}
+    return make(run, "synthesis", corpus.name, config, inputs, build, may_run)
 
 
 def make_training(run: Workspace, name: str, synthesis: Artifact, may_run: bool) -> Artifact:
@@ -204,10 +218,13 @@ def make_training(run: Workspace, name: str, synthesis: Artifact, may_run: bool)
 
 def make_merging(run: Workspace, results: Results, may_run: bool) -> Artifact:
     """The memories of all corpora → merged memories and the table of the sweep (paper, Section 4.3)."""
+    from memo_ray.merging.checks import check_bases
     from memo_ray.models.opening import engine_semantics
 
     config, base = run.config.merging, base_model(run.config.training)
     assert config is not None  # run_stages asks for this stage only when the section is there
+    bases = {name: artifact.record.inputs["base"] for name, artifact in results.training.items()}
+    check_bases(run.config.training.base, base.digest, bases)
 
     def build(attempt: Attempt) -> None:
         from memo_ray.evaluation.stage import merge_memories
@@ -217,6 +234,7 @@ def make_merging(run: Workspace, results: Results, may_run: bool) -> Artifact:
     inputs = {f"training-{name}": artifact.record.digest for name, artifact in results.training.items()}
     inputs |= {f"synthesis-{name}": artifact.record.digest for name, artifact in results.synthesis.items()}
     inputs |= {f"corpus-{name}": artifact.record.digest for name, artifact in results.corpora.items()}
+    inputs |= {"union": results.union.record.digest} if results.union else {}
     asking = run.config.evaluation
     semantics = semantic("merging", config) | {
         "asked": {"max_tokens": asking.max_tokens, "max_trained": asking.max_trained},
@@ -241,17 +259,16 @@ def make_evaluation(run: Workspace, results: Results, may_run: bool) -> Artifact
         evaluate(run.config, base, served, results, attempt, run.console.progress)
 
     config = {
-        "evaluation": run.config.evaluation.model_dump(mode="json", exclude={"engine"}),
+        "evaluation": run.config.evaluation.model_dump(mode="json", exclude={"engine", "comparison"}),
         "engines": [engine_semantics(one) for one in (run.config.evaluation.engine, serving.executive, serving.memory)],
         "protocol": semantic("protocol", serving.protocol),
         "prompts": digest(serving.protocol),
     }
     if run.config.evaluation.comparison is not None:
-        from memo_ray.evaluation.judging import judge
-        from memo_ray.evaluation.systems import reading
+        from memo_ray.evaluation.comparison_identity import semantics
 
-        config["comparison_prompts"] = [reading.digest(), judge.digest()]
-    inputs = {artifact.record.name: artifact.record.digest for artifact in results.all()}
+        config["comparison"] = semantics(run.config.evaluation.comparison)
+    inputs = {made.record.name: made.record.digest for made in results.all() if made.record.stage != "advice"}
     inputs["executive"] = identity(serving.executive, executive)
     return make(run, "evaluation", "", config, inputs, build, may_run)
 

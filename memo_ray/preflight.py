@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from memo_ray import machine
-from memo_ray.artifacts.place import is_remote, remote_files
+from memo_ray.artifacts.place import REMOTE, is_remote, remote_files
 from memo_ray.config.models import VllmModel
 from memo_ray.config.run import RunConfig
-from memo_ray.errors import EnvironmentProblem
+from memo_ray.errors import EnvironmentProblem, StoreError
 
 MIB, GIB = 2**20, 2**30
 SOCKET_PATH = 107
@@ -127,6 +127,19 @@ def report(needs: Needs | None = None) -> list[Finding]:
         disk=5 * GIB, memory=RAY + 2 * (ENGINE + EMBEDDED + GIB), cpu_engine=not machine.gpus(), compiler=True
     )
     return [*_software(needs), *_processors(needs), *_space(needs), *_limits(needs)]
+
+
+def bucket(address: str) -> Finding:
+    """Whether the service at an `s3://` address can hold a run: it is reached, written to, and honours conditions."""
+    from memo_ray.artifacts.s3_probe import check_conditions
+
+    name, _, prefix = address.removeprefix(REMOTE).rstrip("/").partition("/")
+    try:
+        check_conditions(name, f"{prefix}/" if prefix else "", address)
+    except StoreError as error:
+        found, _, remedy = str(error).removeprefix(f"{address}: ").partition("; ")
+        return Finding("bucket", found, "fail", remedy)
+    return Finding("bucket", f"{address} takes conditional writes", "ok")
 
 
 def _software(needs: Needs) -> Iterator[Finding]:

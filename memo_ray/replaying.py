@@ -67,9 +67,9 @@ def replay(options: Namespace) -> dict[str, Any]:
 
         executive = endpoint(options, "executive")
         live = endpoint(options, "memory") if options.memory else None
-        memory, unrecorded = recorded(lines, config, live)
+        memory, unrecorded = recorded(lines, without_corpus(config), live)
         outcome = await run_protocol(
-            question_of(lines), executive, memory, without_retrieval(config), schema_enforced=not options.no_schema
+            question_of(lines), executive, memory, without_corpus(config), schema_enforced=not options.no_schema
         )
         return {
             "question": question_of(lines),
@@ -95,7 +95,7 @@ def find_blame(options: Namespace, tables: tuple[list[Reflection], list[LedgerEn
     gold = of_documents(*tables, options.document) if tables else None
 
     async def trials() -> Blame:
-        memory, _ = recorded(lines, config, endpoint(options, "memory") if options.memory else None)
+        memory, _ = recorded(lines, without_corpus(config), endpoint(options, "memory") if options.memory else None)
         suspects = Suspects(
             executive=endpoint(options, "executive"),
             memory=memory,
@@ -108,7 +108,7 @@ def find_blame(options: Namespace, tables: tuple[list[Reflection], list[LedgerEn
         return await blame(
             question_of(lines),
             suspects,
-            without_retrieval(config),
+            without_corpus(config),
             lambda answer: score(answer, options.answer).recalled,
             stated=None if gold is None else states(gold, options.answer),
             tries=options.tries,
@@ -155,9 +155,13 @@ def recorded(
     return memories, unrecorded
 
 
-def without_retrieval(config: ProtocolConfig) -> ProtocolConfig:
-    """The settings without `hybrid`: a replay has no documents to look into."""
-    return config.model_copy(update={"hybrid": None})
+def without_corpus(config: ProtocolConfig) -> ProtocolConfig:
+    """The settings without `hybrid` and `routing`: a replay has no documents or reflections to look into.
+
+    Memories that a router chose among are one memory here, which says what the chosen one said.
+    """
+    routed = {"routing": None, "memories": ()} if config.routing is not None else {}
+    return config.model_copy(update={"hybrid": None, **routed})
 
 
 def warn_of_new_prompts(lines: Sequence[str], config: ProtocolConfig) -> None:

@@ -9,15 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from memo_ray.artifacts.place import Location
+from memo_ray.artifacts.registry import Registry
 from memo_ray.artifacts.store import Artifact
+from memo_ray.console import Console
 from memo_ray.errors import ConfigError
 from memo_ray.pipeline import STAGES, Results
 from memo_ray.rows import Answer, Transcript
-from memo_ray.workspace import Workspace, shown
+from memo_ray.workspace import Workspace, open_run, shown
 
 
-def finish(workspace: Workspace, results: Results, seconds: float | None) -> dict[str, Any]:
-    """Write summary.json and, once there is an evaluation, report.html. `seconds`: of the command that made them."""
+def finish(
+    workspace: Workspace, results: Results, seconds: float | None, *, again: bool = False, against: str | None = None
+) -> dict[str, Any]:
+    """Write summary.json and, once there is an evaluation, report.html. `seconds`: of the command that made them.
+
+    `again`: write both of whatever is finished, with the data ratio `against` another run, if one is named.
+    """
     from memo_ray.evaluation.report.report import write_report
     from memo_ray.evaluation.summary import build_summary
 
@@ -27,15 +34,43 @@ def finish(workspace: Workspace, results: Results, seconds: float | None) -> dic
     times = {"setup": setup_seconds(), "run": round(seconds, 1) if seconds is not None else earlier_seconds(workspace)}
     known = {name: value for name, value in times.items() if value is not None}
     summary = build_summary(workspace.config.name, results.all(), answers, systems, known)
-    if evaluation or workspace.place.get("report.html") is None:
+    if against is not None:
+        add_data_ratios(summary, results, against)
+    if again or evaluation or workspace.place.get("report.html") is None:
         workspace.keep("summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    if evaluation:
-        transcripts = evaluation.rows("transcripts", Transcript)
+    if evaluation or again:
+        transcripts = evaluation.rows("transcripts", Transcript) if evaluation else []
         config = workspace.config.model_dump(mode="json")
         with workspace.place.sharing("") as folder:
             write_report(folder, summary, results.all(), answers, transcripts, config)
-            copy_comparison(evaluation, folder / "report")
+            if evaluation:
+                copy_comparison(evaluation, folder / "report")
     return summary
+
+
+def add_data_ratios(summary: dict[str, Any], results: Results, against: str) -> None:
+    """Note for every corpus its training pairs by those of the run `against`, such as the full recipe (Table 9).
+
+    Raises ConfigError when that run has no synthesis of the same chunks.
+    """
+    from memo_ray.synthesis.statistics import data_ratio
+
+    full = stored_results(open_run(against, Console(quiet=True)))
+    for name, made in results.synthesis.items():
+        other, theirs = full.synthesis.get(name), full.corpora.get(name)
+        chunks = [corpus and digest_of(corpus, "chunks.parquet") for corpus in (results.corpora.get(name), theirs)]
+        if other is None or chunks[0] != chunks[1] or not other.record.facts.get("train"):
+            raise ConfigError(
+                f"--against {against}: has no finished synthesis of the same chunks for the corpus {name}; give a run "
+                "of the same documents and chunking"
+            )
+        ratio = data_ratio(made.record.facts.get("by_step", {}), other.record.facts["by_step"])
+        summary["synthesis"][name]["data_ratio"] = ratio
+
+
+def digest_of(artifact: Artifact, path: str) -> str:
+    """The checksum of one of an artefact's files; empty when it has none of that name."""
+    return next((entry.sha256 for entry in artifact.record.files if entry.path == path), "")
 
 
 def copy_comparison(evaluation: Artifact, folder: Path) -> None:
@@ -106,7 +141,11 @@ def stored_results(workspace: Workspace) -> Results:
             artifact = workspace.finished(f"{stage}-{corpus.name}")
             if artifact is not None:
                 found[corpus.name] = artifact
-    results.merging = workspace.finished("merging")
+    if workspace.config.merging is not None:
+        if workspace.config.merging.union:
+            results.union = workspace.finished("training")
+        results.advice = workspace.finished("advice")
+        results.merging = workspace.finished("merging")
     results.evaluation = workspace.finished("evaluation")
     return results
 
@@ -114,7 +153,8 @@ def stored_results(workspace: Workspace) -> Results:
 def memory_of(workspace: Workspace) -> tuple[Location, str]:
     """Where the memory to serve is, and how it was chosen.
 
-    Raises ConfigError when nothing has been trained yet.
+    While a new version is being made it is the one that is registered. Raises ConfigError when nothing has been
+    trained yet.
     """
     results = stored_results(workspace)
     if results.evaluation is not None:
@@ -125,17 +165,34 @@ def memory_of(workspace: Workspace) -> tuple[Location, str]:
     if results.merging is not None:
         best = results.merging.record.facts["best"]
         return results.merging.location(f"merged/{best}"), "best merge on held-out questions"
-    if len(results.training) == 1:
+    registry = Registry(workspace.place)
+    registered = registry.newest(workspace.config.name)
+    if registered is not None and registered.artifact in {made.record.digest for made in results.all()}:
+        return registry.location(registered), f"registered as {registered.reference}"
+    last = last_epoch(workspace)
+    if last:
         (training,) = results.training.values()
-        last = max({entry.path.split("/")[0] for entry in training.record.files}, key=lambda name: int(name[6:]))
         return training.location(last), "the last epoch; `memo run` has not chosen one yet"
+    if registered is not None:
+        return registry.location(registered), f"registered as {registered.reference}"
     raise ConfigError(f"{workspace.where}: holds no memory yet; run `memo run {workspace.where}/run.yaml` first")
+
+
+def last_epoch(workspace: Workspace) -> str:
+    """The last epoch of a run of one corpus; empty for several, and before its training is finished."""
+    first, *others = workspace.config.corpora
+    training = workspace.finished(f"training-{first.name}") if not others else None
+    names = {entry.path.split("/")[0] for entry in training.record.files} if training else set()
+    return max(names, key=lambda name: int(name[6:]), default="")
 
 
 def status_rows(workspace: Workspace) -> list[dict[str, Any]]:
     """One row for each stage and corpus: finished or not, rows, rejects, seconds, tokens."""
     names = [(s, f"{s}-{c.name}") for s in STAGES[:3] for c in workspace.config.corpora]
-    names += [("merging", "merging")] if workspace.config.merging else []
+    if (merging := workspace.config.merging) is not None:
+        names += [("training", "training")] if merging.union else []
+        names += [("advice", "advice")] if merging.advise else []
+        names += [("merging", "merging")]
     names += [("evaluation", "evaluation")]
     return [status_row(workspace, stage, name) for stage, name in names]
 

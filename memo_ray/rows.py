@@ -203,6 +203,23 @@ class SweepRow:
 
 
 @dataclass(frozen=True, slots=True)
+class WayRow:
+    """A way to know several corpora, beside the merges of the sweep: a memory alone, the union's, routing between them.
+
+    `recall`, `recall_by_corpus` (JSON), `token_f1` as in SweepRow. `seconds`: of all training that it takes when the
+    corpora arrive one at a time. `models`: memories to serve. `answer_seconds`: for one question asked alone.
+    """
+
+    way: str
+    recall: float
+    recall_by_corpus: str
+    token_f1: float
+    seconds: float
+    models: int
+    answer_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """The protocol's event log for one question, as JSON lines; enough to replay it without a model."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +17,14 @@ from memo_ray.artifacts.store import Artifact, Store
 from memo_ray.config.loading import load_run, read_run
 from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
+from memo_ray.continual.forgotten import left_out, read_forgotten
 from memo_ray.errors import ConfigError, EnvironmentProblem, StoreError
 
 LATER = {
-    "corpus": {"synthesis", "training", "merging", "evaluation"},
-    "synthesis": {"training", "merging", "evaluation"},
-    "training": {"merging", "evaluation"},
+    "corpus": {"synthesis", "training", "advice", "merging", "evaluation"},
+    "synthesis": {"training", "advice", "merging", "evaluation"},
+    "training": {"advice", "merging", "evaluation"},
+    "advice": set[str](),
     "merging": {"evaluation"},
     "evaluation": set[str](),
 }
@@ -33,10 +35,10 @@ class Workspace:
     """Open it with `with`; the Ray cluster starts when a stage first needs it and ends with the block."""
 
     def __init__(self, config: RunConfig, console: Console) -> None:
-        self.config = config
         self.console = console
         root = config.root.rstrip("/") if is_remote(config.root) else str(Path(config.root).absolute())
         self.place = open_place(f"{root}/{config.name}")
+        self.config = left_out(config, read_forgotten(self.place))
         self.store = Store(self.place.child("artifacts"))
         self._open = ExitStack()
         self._ray_started = False
@@ -89,6 +91,12 @@ class Workspace:
             if not (other.partition("-")[0] in later and (not corpus or other.partition("-")[2] in ("", corpus)))
         }
         self.keep("current.json", json.dumps(kept | {name: fingerprint}, indent=1))
+
+    def unnote(self, names: Iterable[str]) -> None:
+        """Note that artefacts `names` are no longer the run's."""
+        self.keep(
+            "current.json", json.dumps({k: v for k, v in self.current().items() if k not in set(names)}, indent=1)
+        )
 
     def finished(self, name: str) -> Artifact | None:
         """The finished artefact of that name with the run's settings."""

@@ -7,15 +7,15 @@ store's own, so machines need not agree on the time.
 from __future__ import annotations
 
 import json
-import os
-import socket
 import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
+from memo_ray.artifacts.owner import is_alive, is_here, named, this_process
 from memo_ray.errors import StoreError
 
 RENEWED_S = 5.0
@@ -37,6 +37,12 @@ class LeaseStore(ABC):
     @abstractmethod
     def delete(self, tag: str) -> None:
         """Remove the lease if it still has `tag`."""
+
+    def holder(self) -> dict[str, Any] | None:
+        """Who holds the lease, as it says of itself; None for a lease that is stale or not there."""
+        found = self.read()
+        owner = json.loads(found[0]) if found and found[2] <= STALE_S else {}
+        return owner if owner and (is_alive(owner) or not is_here(owner)) else None
 
 
 @contextmanager
@@ -81,11 +87,11 @@ class _Lease:
                     return held
                 if seen is not None and held != seen:
                     raise StoreError(
-                        f"{self._where}: process {owner['process']} on {owner['host']} is making {self._what}; wait "
-                        "for it, or stop it first"
+                        f"{self._where}: {named(owner)} is making {self._what}; wait for it, or stop it first"
                     )
                 seen = held
-                tag = self._store.write(self._content(), held) if age > STALE_S or _is_gone(owner) else None
+                gone = is_here(owner) and not is_alive(owner)  # then there is nothing to wait for
+                tag = self._store.write(self._content(), held) if gone or age > STALE_S else None
             if tag is not None:
                 return tag
             time.sleep(1)
@@ -126,30 +132,4 @@ class _Lease:
     def _content(self) -> bytes:
         """Who holds it; the count makes every renewal's tag another."""
         self._count += 1
-        owner = {"host": socket.gethostname(), "boot": _boot(), "process": os.getpid(), "space": _process_space()}
-        return json.dumps(owner | {"name": self._name, "count": self._count}).encode()
-
-
-def _is_gone(owner: dict[str, object]) -> bool:
-    """Whether the holder was a process of this machine that has ended: then there is nothing to wait for."""
-    here = {"boot": _boot(), "host": socket.gethostname(), "space": _process_space()}
-    if any(owner.get(key) != value for key, value in here.items()):
-        return False
-    return not os.path.exists(f"/proc/{owner['process']}")
-
-
-def _process_space() -> str:
-    """The namespace that this process's number belongs to: two containers of one host have different ones."""
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _boot() -> str:
-    """This boot of this machine: process numbers mean something only within it."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+        return json.dumps(this_process() | {"name": self._name, "count": self._count}).encode()

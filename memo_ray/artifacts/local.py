@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import uuid
@@ -11,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from memo_ray.artifacts.fingerprint import file_digest
+from memo_ray.artifacts.owner import named, this_process
 from memo_ray.artifacts.place import Location, Place
 from memo_ray.artifacts.record import FileEntry
 from memo_ray.errors import StoreError
@@ -140,7 +142,7 @@ class LocalPlace(Place):
             for path in _files(self.folder):
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-            return [_entry(path, self.folder) for path in _files(self.folder)]
+            return [entry_of(path, self.folder) for path in _files(self.folder)]
 
     def fetch(self, entries: Iterable[FileEntry]) -> Path:
         """The folder itself, since it is here."""
@@ -166,15 +168,26 @@ class LocalPlace(Place):
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    lock.seek(0)
-                    owner = lock.read().strip() or "another process"
+                    owner = named(_owner(lock))
                     raise StoreError(
                         f"{self.folder}: {owner} is making {what}; wait for it, or stop it first"
                     ) from None
                 lock.truncate(0)
-                lock.write(f"process {os.getpid()}")
+                lock.write(json.dumps(this_process()))
                 lock.flush()
                 yield _held  # the kernel takes it from nobody who lives
+
+    def holder(self) -> dict[str, Any] | None:
+        """What is in the lock, while it is held."""
+        try:
+            with (self.folder / "lock").open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with (self.folder / "lock").open() as lock:
+                return _owner(lock)
+        except FileNotFoundError:
+            pass
+        return None
 
     def nearby(self, name: str) -> Path:
         """In the folder itself."""
@@ -208,6 +221,15 @@ class LocalPlace(Place):
             scratch.unlink(missing_ok=True)
 
 
+def _owner(lock: TextIO) -> dict[str, Any]:
+    """Who has written itself into a lock; empty while it does so."""
+    lock.seek(0)
+    try:
+        return json.loads(lock.read())
+    except ValueError:
+        return {}
+
+
 def _held() -> None:
     """Nothing to look up."""
 
@@ -233,5 +255,6 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _entry(path: Path, root: Path) -> FileEntry:
+def entry_of(path: Path, root: Path) -> FileEntry:
+    """Size and digest of a file below `root`."""
     return FileEntry(path=path.relative_to(root).as_posix(), bytes=path.stat().st_size, sha256=file_digest(path))

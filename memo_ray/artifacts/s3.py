@@ -23,7 +23,7 @@ from s3transfer.manager import TransferManager
 from memo_ray.artifacts.cache import cache_folder, locked, scratch_folder
 from memo_ray.artifacts.fingerprint import file_digest
 from memo_ray.artifacts.lease import leased
-from memo_ray.artifacts.local import disk_errors
+from memo_ray.artifacts.local import disk_errors, entry_of
 from memo_ray.artifacts.place import REMOTE, Location, Place
 from memo_ray.artifacts.record import FileEntry
 from memo_ray.artifacts.s3_client import ABSENT, CONDITION, CONFLICT, arrow_filesystem, client, code_of, told, transfers
@@ -206,9 +206,7 @@ class S3Place(Place):
         with told(self.url), transfers() as moving:
 
             def send(path: Path) -> tuple[FileEntry, Any]:
-                entry = FileEntry(
-                    path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=file_digest(path)
-                )
+                entry = entry_of(path, folder)
                 if self._has(entry):
                     return entry, None
                 extra = {"Metadata": {"sha256": entry.sha256}}
@@ -279,6 +277,10 @@ class S3Place(Place):
         """A lease that is renewed for as long as the block lasts."""
         with leased(S3Lease(self.bucket, self.key("lease"), self.url), self.url, what) as confirm:
             yield confirm
+
+    def holder(self) -> dict[str, Any] | None:
+        """Who renews the lease."""
+        return S3Lease(self.bucket, self.key("lease"), self.url).holder()
 
     def nearby(self, name: str) -> Path:
         """In the cache, since nothing can be appended to an object."""

@@ -33,18 +33,24 @@ def download_folder(url: str) -> Path:
     listed = S3Place(parent).get(name + LISTED) if parent != "s3:/" else None
     if listed is not None:
         return S3Place(url).fetch([FileEntry(**entry) for entry in json.loads(listed)])
-    return _mirror(url)
+    return mirror(url)
 
 
-def _mirror(url: str) -> Path:
-    """Somebody else's objects below `url` in this machine's cache, each downloaded once for each of its contents."""
-    place, objects = S3Place(url), list_objects(url)
+def mirror(url: str) -> Path:
+    """Somebody else's object at `url`, or those below it, in this machine's cache: each of its contents once.
+
+    Raises StoreError when there is nothing.
+    """
+    objects = list_objects(url)
     if not objects:
         raise StoreError(f"{url}: there is nothing; correct the address")
+    alone = [one.url for one in objects] == [url]
+    root = url.rpartition("/")[0] if alone else url
     name = json.dumps([url, [(one.url, one.tag) for one in objects]])
     folder = cache_folder() / "s3" / sha256(name.encode()).hexdigest()[:32]
-    entries = [FileEntry(path=one.url[len(url) + 1 :], bytes=one.bytes, sha256="") for one in objects]
-    return place.download(entries, folder)
+    entries = [FileEntry(path=one.url[len(root) + 1 :], bytes=one.bytes, sha256="") for one in objects]
+    S3Place(root).download(entries, folder)
+    return folder / entries[0].path if alone else folder
 
 
 def list_objects(url: str) -> list[RemoteFile]:

@@ -9,7 +9,9 @@ from email.utils import parsedate_to_datetime
 from botocore.exceptions import ClientError
 
 from memo_ray.artifacts.lease import LeaseStore
+from memo_ray.artifacts.place import REMOTE
 from memo_ray.artifacts.s3_client import ABSENT, CONDITION, CONFLICT, client, code_of, told
+from memo_ray.artifacts.s3_probe import check_conditions
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class S3Lease(LeaseStore):
 
     def write(self, content: bytes, tag: str | None) -> str | None:
         """Write over the object with this tag (None: where there is none); its new tag, None when it is another's."""
+        if tag is None:
+            root = self.url.removeprefix(REMOTE).partition("/")[2].partition("/")[0]
+            check_conditions(self.bucket, f"{root}/" if root else "", f"{REMOTE}{self.bucket}")
         condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
         with told(self.url):
             try:

@@ -124,6 +124,11 @@ class Store:
         found = [self.find(name, fingerprint) for fingerprint in self.place.child(name).folders()]
         return max((a for a in found if a), key=lambda a: a.record.finished, default=None)
 
+    def made(self, name: str, digest: str) -> Artifact | None:
+        """The finished artefact of that name with this content, whatever its fingerprint."""
+        found = (self.find(name, fingerprint) for fingerprint in self.place.child(name).folders())
+        return next((artifact for artifact in found if artifact and artifact.record.digest == digest), None)
+
     def begun(self, name: str) -> bool:
         """Whether an attempt at an artefact of that name has left something to go on from."""
         return any("/progress/" in f"/{found}" for found in self.place.child(name).names())

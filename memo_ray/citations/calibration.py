@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from memo_ray.citations.bm25 import words
+from memo_ray.corpus.words import words
 from memo_ray.rows import Reflection
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from memo_ray.citations.bm25 import Bm25, content, words
 from memo_ray.citations.calibration import Calibration
+from memo_ray.corpus.bm25 import Bm25
 from memo_ray.corpus.sentences import split_sentences
+from memo_ray.corpus.words import content, words
 from memo_ray.rows import Chunk, LedgerEntry, Reflection
 
 CANDIDATES = 20

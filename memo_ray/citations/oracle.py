@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 
-from memo_ray.citations.bm25 import Bm25, content, words
+from memo_ray.corpus.bm25 import Bm25
+from memo_ray.corpus.words import content, words
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.protocol.abstention import UNKNOWN
 from memo_ray.rows import LedgerEntry, Reflection

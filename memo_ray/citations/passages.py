@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memo_ray.citations.bm25 import Bm25
+from memo_ray.corpus.bm25 import Bm25
 from memo_ray.corpus.sentences import split_sentences
 from memo_ray.protocol.state import Passage
 from memo_ray.rows import Chunk

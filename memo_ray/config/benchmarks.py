@@ -8,7 +8,7 @@ from memo_ray.config.base import Settings
 
 
 class Benchmark(Settings):
-    """What every benchmark shares."""
+    """What every benchmark shares. Its files may lie on S3: `s3://` addresses are read wherever a path is."""
 
     path: str | None = None
     """Folder, file or s3:// prefix with the benchmark's own files; none: downloaded from the Hugging Face hub."""

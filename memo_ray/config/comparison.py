@@ -117,7 +117,7 @@ class Cartridge(SystemSettings):
     base: str
     """The model that they were trained on, as a Hugging Face id or folder."""
     adapters: str
-    """Folder with one adapter a document, named by `training/cartridge.py`."""
+    """Folder or s3:// prefix with one adapter a document, as `memo cartridge` leaves them."""
 
 
 class Memo(SystemSettings):

@@ -6,6 +6,12 @@ from pydantic import Field, model_validator
 
 from memo_ray.config.base import Settings
 from memo_ray.config.benchmarks import BenchmarkConfig, BrowseCompPlus, MuSiQue
+from memo_ray.config.comparison import EmbeddingModel
+
+ENCODER_REMEDY = (
+    "{key}: embedding and encoder go together; set both, with encoder: {{engine: transformers, model: NAME}} or "
+    "{{engine: openai, base_url: URL, model: NAME}}, or neither"
+)
 
 
 class WholeDocument(Settings):
@@ -39,12 +45,23 @@ GroupKind = Literal["document", "label", "section", "discovered", "all", "benchm
 
 
 class Discovered(Settings):
-    """Groups that are found in the texts: chunks with the same rare words are put together, nearest first."""
+    """Groups that are found in the texts: chunks that are alike are put together, nearest first."""
 
+    by: Literal["words", "embedding"] = "words"
+    """How alike two chunks are: by their rarest words (BM25), or by an encoder's vectors."""
+    encoder: EmbeddingModel | None = None
+    """`by: embedding`: what makes the vectors, such as `{engine: transformers, model: intfloat/e5-small-v2}`."""
     max_chunks: int = Field(default=40, ge=2)
     """A group grows no larger than this."""
     neighbours: int = Field(default=10, ge=1, le=1000)
-    """Nearest chunks of a chunk (by BM25) that it may be put together with."""
+    """Nearest chunks of a chunk that it may be put together with."""
+
+    @model_validator(mode="after")
+    def embedding_has_its_encoder(self) -> Self:
+        """Refuse vectors without what makes them, and an encoder that nothing uses."""
+        if (self.by == "embedding") != (self.encoder is not None):
+            raise ValueError(ENCODER_REMEDY.format(key="by"))
+        return self
 
 
 def preset_chunking(above: dict[str, Any]) -> WholeDocument | SlidingWindow:
@@ -81,6 +98,9 @@ class CorpusConfig(Settings):
     """Column with a title; none: a heading that opens the text. A file's own title is its first heading or its name."""
     label_column: str | None = None
     """Column whose value puts documents into one group when `groups` is `label`."""
+    forget: tuple[str, ...] = ()
+    """Documents that are left out though they lie among `paths`: by id, or as `sha256:` and the digest of the text,
+    which leaves out copies too. `memo forget` keeps this list."""
     licence: str = ""
     """Terms of use of the documents, such as CC-BY-4.0; carried to the ledger of every reflection."""
     licence_column: str | None = None
@@ -110,6 +130,8 @@ class CorpusConfig(Settings):
             raise ValueError("paths: name the documents, or a benchmark")
         if self.benchmark is not None and (self.paths or self.questions):
             raise ValueError("benchmark: brings its own documents and questions; leave out paths and questions")
+        if self.benchmark is not None and self.forget:
+            raise ValueError("forget: a benchmark is taken whole; only documents of `paths` can be left out")
         if self.benchmark is None and "benchmark" in self.group_kinds:
             raise ValueError("groups: benchmark needs a benchmark; use document, label or all")
         return self

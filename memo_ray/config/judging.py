@@ -18,5 +18,5 @@ class JudgeConfig(Settings):
     """Seconds for one attempt."""
     max_tokens: int = Field(default=512, ge=16)
     labelled: str | None = None
-    """JSON Lines of `question`, `references`, `answer`, `label` (true: right) by people; the judge's agreement with
-    them is reported."""
+    """JSON Lines of `question`, `references`, `answer`, `label` (true: right) by people, a path or `s3://` address; the
+    judge's agreement with them is reported."""

@@ -77,6 +77,9 @@ def validate(data: dict[str, Any], where: str) -> RunConfig:
         found = [item for item in found if item["type"] != "default_factory_not_called"]
         # A list with a bad item is also reported as too short; only the item's own mistake helps.
         found = [item for item in found if item["type"] != "too_short" or item["input"] in ([], {})]
+        # Of a value that may be one word or a list, what is wrong with the word says enough.
+        words = {item["loc"][:-1] for item in found if str(item["loc"][-1:]).startswith('("literal[')}
+        found = [item for item in found if item["loc"][:-1] not in words or item["type"] == "literal_error"]
         lines = [explain(item, where) for item in found]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
@@ -122,7 +125,8 @@ def explain(item: Any, where: str) -> str:
         ),
         *("linear", "task_arithmetic", "slerp", "ties", "dare_linear", "dare_ties"),
     }
-    loc = [str(part) for part in item["loc"]]
+    # Where a value may be of several types, pydantic names the one it tried; users know only their keys.
+    loc = [str(part) for part in item["loc"] if not re.match(r"(literal|tuple)\[", str(part))]
     key = ".".join(part for n, part in enumerate(loc) if not (n and part in tags and n < len(loc) - 1)) or "(top level)"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
@@ -132,11 +136,30 @@ def explain(item: Any, where: str) -> str:
         message = f"unknown key; {remedy}"
     elif item["type"] == "missing":
         message = "is required"
+    elif item["type"] == "union_tag_not_found":
+        message = f"needs the key {item['ctx']['discriminator'].strip(chr(39))}, which says what the others mean"
     elif not isinstance(item.get("input"), (dict, list)):
-        message = f"{message}, got {json.dumps(item.get('input'))}"
-        if re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", str(item.get("input"))):
-            message += "; YAML reads this as text, write it with a dot, as 1.0e-4"
+        message = f"{message}, got {json.dumps(item.get('input'))}{instead(item)}"
     return f"{where}: {key}: {message}"
+
+
+def instead(item: Any) -> str:
+    """What to write instead of a plain value that is of the wrong type or form; empty when the message says it."""
+    given, kind = str(item.get("input")), item["type"]
+    if re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", given):
+        return "; YAML reads this as text, write it out" if kind.startswith("int") else (
+            "; YAML reads this as text, write it with a dot, as 1.0e-4"
+        )  # fmt: skip
+    if re.fullmatch(r"\d+(\.\d+)?%", given):
+        return f"; write it as a share, {float(given[:-1]) / 100:g}"
+    if kind == "string_pattern_mismatch" and item["ctx"]["pattern"].startswith("^https?://"):
+        return "; write an address, as https://host/v1"
+    return {
+        "tuple_type": f"; write a list, [{given}]",
+        "dict_type": "; write its keys below it, or as {key: value}",
+        "model_attributes_type": "; write its keys below it, or as {key: value}",
+        "model_type": "; write its keys below it, or as {key: value}",
+    }.get(kind, "")
 
 
 def known_keys(loc: tuple[Any, ...]) -> list[str]:

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from memo_ray.config.base import Settings
 
+Routing = Literal["likeliest", "all"]
+"""How one of several memories is chosen for a question."""
+
 
 class StageSettings(Settings):
     """One stage: how often the executive may speak, and how both models sample."""
@@ -79,6 +82,9 @@ class ProtocolConfig(Settings):
     """Beyond the paper: put every sub-question in so many wordings (the executive rephrases) and take the majority."""
     memories: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")], ...] = ()
     """Beyond the paper: names of several memories, each of which is asked every sub-question. Empty: one memory."""
+    routing: Routing | None = None
+    """Beyond the paper: one answer a sub-question from several `memories`: of the `likeliest` alone, or of `all` the
+    one that its reflections support best. None: each memory that knows something is heard."""
     hybrid: HybridSettings | None = None
     """Beyond the paper: look up in the chunks what the memory does not know. None: the memory alone."""
 
@@ -110,4 +116,6 @@ class ProtocolConfig(Settings):
         """Refuse one memory under the same name twice."""
         if len(set(self.memories)) < len(self.memories):
             raise ValueError("memories: a name stands twice; each memory is asked once")
+        if self.routing is not None and len(self.memories) < 2:
+            raise ValueError("routing: chooses among two or more memories; name them in memories, or leave it out")
         return self

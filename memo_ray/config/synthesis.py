@@ -1,10 +1,13 @@
 """How reflections are made: the generator, the steps and their settings, the checks on what it says."""
 
+import unicodedata
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from memo_ray.config.base import Settings
+from memo_ray.config.comparison import EmbeddingModel
+from memo_ray.config.corpus import ENCODER_REMEDY
 from memo_ray.config.models import ModelConfig, VllmModel
 
 StepName = Literal["direct", "indirect", "consolidation", "verification", "entities", "connections"]
@@ -66,10 +69,23 @@ class Connections(Settings):
     """`shared_entities`: every pair with a hub is looked at with so many others that hold it, the nearest by the
     words beside the hub; 0: hubs connect nothing."""
     neighbours: int = Field(default=40, ge=0, le=1000)
-    """`shared_entities`: every pair is looked at with its so many nearest by BM25, whatever they share; 0: none."""
+    """`shared_entities`: every pair is looked at with its so many nearest, whatever names they share; 0: none."""
+    neighbours_by: Literal["words", "embedding"] = "words"
+    """What `neighbours` are nearest by: BM25 over their words, or the cosine of an encoder's vectors."""
+    encoder: EmbeddingModel | None = None
+    """`neighbours_by: embedding`: what makes the vectors, such as `{engine: transformers, model: NAME}`."""
     max_prompts: int | None = Field(default=None, ge=1)
     """At most so many Step-5 prompts a group, evenly spread; none: all."""
     calibration: Calibration = Calibration()
+
+    @model_validator(mode="after")
+    def embedding_has_its_encoder(self) -> Self:
+        """Refuse vectors without what makes them, an encoder that nothing uses, and both where nobody looks."""
+        if (self.neighbours_by == "embedding") != (self.encoder is not None):
+            raise ValueError(ENCODER_REMEDY.format(key="neighbours_by"))
+        if self.encoder is not None and (self.candidates != "shared_entities" or not self.neighbours):
+            raise ValueError("neighbours_by: embedding needs candidates: shared_entities and neighbours above 0")
+        return self
 
 
 Personal = Literal["email", "iban", "card", "ssn", "ip", "phone"]
@@ -83,12 +99,28 @@ class Quality(Settings):
     numbers, the later one goes, whatever steps they come from; none: only pairs with the same words go."""
     scripts: tuple[str, ...] = ()
     """Writing systems by their Unicode names (LATIN, CYRILLIC, CJK, ARABIC, ...): a pair with letters of another
-    one goes, unless its text has them too. Against generators that drift into another language; none: all."""
+    one goes, unless its text has them too; none: all."""
+    languages: tuple[str, ...] = ()
+    """Languages by their codes (en, de, zh, ...): a pair in another one goes, for generators that drift into another
+    language than the text's; none: all."""
+    language_confidence: float = Field(default=0.4, gt=0, le=1)
+    """`languages`: how sure the detector must be that it is another one; short texts with names are hard to tell."""
     self_contained_rules: bool = False
     """Rules for English look for what Step 3 asks the generator (pronouns, references to the text, vague times and
     places), also in the pairs of Steps 4 and 5, which nobody asks about."""
     redact: tuple[Personal, ...] = ()
     """Personal data that is replaced by a tag such as [EMAIL] before the generator sees the text."""
+
+    @field_validator("scripts")
+    @classmethod
+    def scripts_exist(cls, scripts: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse a writing system that no letter has, by which every pair would be lost."""
+        if scripts:
+            known = {unicodedata.name(sign, " ").split(" ")[0].partition("-")[0] for sign in map(chr, range(1 << 17))}
+            wrong = sorted(set(scripts) - known)
+            if wrong:
+                raise ValueError(f"{wrong[0]} is no writing system; write LATIN, CYRILLIC, GREEK, ARABIC, CJK, ...")
+        return scripts
 
 
 class Unknown(Settings):
@@ -151,6 +183,8 @@ class SynthesisConfig(Settings):
     """Chunks that one engine works on at once."""
     engine_restarts: int = Field(default=3, ge=0)
     """Engines started anew, for each that died, before the stage gives up."""
+    no_progress_s: float = Field(default=1800, gt=0)
+    """An engine that answers none of its prompts for so long counts as dead. More than its longest reply takes."""
 
     @model_validator(mode="after")
     def something_is_extracted(self) -> Self:

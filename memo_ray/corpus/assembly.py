@@ -18,14 +18,17 @@ from typing import Any, Protocol
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.corpus.chunking import Span, chunk_spans, make_chunks, words_covered
 from memo_ray.corpus.communities import Texts, discover
-from memo_ray.corpus.grouping import Member, group_facts, make_groups, sections_of
+from memo_ray.corpus.grouping import Member, facts_of_groups, make_groups, sections_of
 from memo_ray.corpus.loaders import Listing
 from memo_ray.corpus.reading import BROKEN_TABLE
 from memo_ray.errors import CorpusError
+from memo_ray.models.tokens import estimated_tokens
 from memo_ray.rows import Document, Group, Reject
 
 SHOWN_REJECTS = 3
 HISTOGRAM_EDGES = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+TOKEN_EDGES = (512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
+"""Upper ends of the ranges of the paper's Table 7."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +71,23 @@ class Assembly:
         self._members: list[Member] = []
         self._words = 0
         self._chunk_words = array("q")
+        self._chunk_tokens = array("q")
         self._formats: Counter[str] = Counter()
         self._untitled = 0
+        self._forget = frozenset(config.forget)
+        self._forgotten = 0
 
     def add(self, item: Prepared | Reject) -> None:
-        """Keep a document, unless its id or its exact text is already there."""
+        """Keep a document, unless it is to be forgotten or its id or its exact text is already there."""
         if isinstance(item, Reject):
-            self.rejects.append(item)
+            if item.row_id not in self._forget:
+                self.rejects.append(item)
             return
         document, digest = item.document, bytes.fromhex(item.digest)
         name, source = document.document_id, document.source
+        if name in self._forget or f"sha256:{item.digest}" in self._forget:
+            self._forgotten += 1
+            return
         if name in self.known:
             detail = f"{source}: has the id {name} of {self._sources[name]}; give each document its own"
             self.rejects.append(Reject(name, "corpus", "documents", "duplicate_id", detail))
@@ -99,6 +109,7 @@ class Assembly:
         for chunk in chunks:
             self._chunks.append(chunk)
             self._chunk_words.append(chunk.words)
+            self._chunk_tokens.append(estimated_tokens(chunk.text))
         sections = sections_of(document.text, item.spans) if "section" in self.config.group_kinds else ()
         ids = [chunk.chunk_id for chunk in chunks]
         self._members.append(Member(document.document_id, document.label, ids, sections))
@@ -121,20 +132,17 @@ class Assembly:
             raise ValueError("discovered groups need the texts of the chunks")
         discovered = discover(texts, self.config.discovered) if texts and "discovered" in kinds else []
         groups = make_groups(kinds, self._members, discovered)
-        sizes = [len(group.chunk_ids) for group in groups]
-        grouped = {chunk_id for group in groups for chunk_id in group.chunk_ids}
         facts = {
             "documents": len(self._members),
+            "forgotten_documents": self._forgotten,
             "words": self._words,
             "untitled_documents": self._untitled,
             "formats": dict(sorted(self._formats.items())),
             "skipped_files": self.listing.skipped,
             "chunks": len(self._chunk_words),
             "chunk_words": distribution(self._chunk_words, HISTOGRAM_EDGES),
-            "groups": len(groups),
-            "group_sizes": distribution(sizes),
-            "groups_by_kind": group_facts(groups, kinds, len(self._chunk_words)),
-            "chunks_in_no_group": len(self._chunk_words) - len(grouped),
+            "chunk_tokens": distribution(self._chunk_tokens, TOKEN_EDGES),
+            **facts_of_groups(groups, kinds, len(self._chunk_words)),
             "rejects": dict(sorted(Counter(reject.reason for reject in self.rejects).items())),
         }
         return groups, facts

@@ -77,6 +77,16 @@ def sections_of(text: str, spans: Sequence[Span]) -> list[int]:
     ]
 
 
+def facts_of_groups(groups: Sequence[Group], kinds: Iterable[GroupKind], chunks: int) -> dict[str, Any]:
+    """What the facts of a corpus say of its groups; `chunks`: how many it has."""
+    grouped = {chunk_id for group in groups for chunk_id in group.chunk_ids}
+    return {
+        "groups": len(groups),
+        "groups_by_kind": group_facts(groups, kinds, chunks),
+        "chunks_in_no_group": chunks - len(grouped),
+    }
+
+
 def group_facts(groups: Iterable[Group], kinds: Iterable[GroupKind], chunks: int) -> dict[str, dict[str, Any]]:
     """For every kind: groups, chunks a group (the paper's Table 8), chunks in none."""
     sizes: dict[str, list[int]] = {kind: [] for kind in kinds}

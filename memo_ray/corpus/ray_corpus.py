@@ -50,6 +50,7 @@ def build_corpus(config: CorpusConfig, attempt: Attempt) -> None:
     """
     listing = list_files(config)
     asked, unused = load_questions(config.questions) if config.questions is not None else ([], [])
+    asked = [question for question in asked if not set(config.forget) & set(question.document_ids)]
     with TableWriter(attempt, "documents", Document) as documents, TableWriter(attempt, "chunks", Chunk) as chunks:
         assembly = Assembly(config, listing, documents, chunks)
         for item in read_all(plan_units(listing.files), config):

@@ -1,4 +1,4 @@
-"""What a memory knows after each epoch: recall by document, step and kind, and abstention. Answers in, tables out.
+"""What a memory knows after each epoch: recall by document and step, and abstention. Answers in, tables out.
 
 A system is an epoch's name. Held-out questions are traced through the ledger: to the documents that they came from,
 and to the step that made the pair which they ask in other words.
@@ -23,12 +23,7 @@ class Cell(TypedDict):
 
 
 Table = dict[str, dict[str, Cell]]
-"""System (an epoch) → document, step or kind → recall."""
-
-
-def recall_by_kind(answers: Iterable[Answer]) -> Table:
-    """Recall by kind of question."""
-    return recall_by(answers, lambda row: (row.kind,))
+"""System (an epoch) → document or step → recall."""
 
 
 def recall_by_document(answers: Iterable[Answer], ledger: Iterable[LedgerEntry]) -> Table:

@@ -13,27 +13,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from memo_ray.corpus.words import ARTICLES, FUNCTION_WORDS
 from memo_ray.evaluation.numerals import with_digits
 
 SHORT_REFERENCE_WORDS = 5
 """A reference of up to so many words must be contained in the answer as it stands."""
 LONG_REFERENCE_SHARE = 0.8
 """Of a longer reference's content words, so many must be in the answer."""
-
-ARTICLES = frozenset(("a", "an", "the"))
-FUNCTION_WORDS = ARTICLES | frozenset(
-    """
-    i me my mine myself we us our ours you your yours he him his himself she her hers herself it its itself they
-    them their theirs themselves this that these those who whom whose which what when where why how
-    am is are was were be been being has have had having do does did doing will would shall should can could may
-    might must and or but nor so yet if then than as because although though while whereas since until unless
-    of in on at by for from to into onto with within without about above below over under between among through
-    during before after against along across around near upon off out up down there here also too very just only
-    both either each some any such same other another own again once ever even still however therefore thus
-    according hence meanwhile
-    """.split()
-)
-"""Words that say nothing of their own. Negations are not among them."""
 
 DONT_KNOW = (("i", "dont", "know"), ("i", "do", "not", "know"), ("idk",))
 """Said anywhere in an answer; without the "i" only as the whole answer."""

@@ -7,7 +7,7 @@ stands in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -36,6 +36,8 @@ class Card:
     chosen_by: str = ""
     licence: str = ""
     version: str = ""
+    document_licences: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Corpus → the terms of use that its documents name."""
 
 
 def model_card(card: Card) -> str:
@@ -56,8 +58,11 @@ def model_card(card: Card) -> str:
         f"{card.reflections:,} question-answer pairs made from documents, which it answers from its weights alone. It "
         "is meant to be asked short questions by a larger model, and knows little else than those documents.", "",
         "## Made from", "",
-        "| corpus | SHA-256 of its content |", "|---|---|",
-        *(f"| {name} | `{digest}` |" for name, digest in sorted(card.corpora.items())), "",
+        "| corpus | SHA-256 of its content | licence of its documents |", "|---|---|---|",
+        *(
+            f"| {name} | `{digest}` | {cell('; '.join(card.document_licences.get(name, ()))) or 'not stated'} |"
+            for name, digest in sorted(card.corpora.items())
+        ), "",
         f"The memory's own digest is `{card.digest}`."
         + (f" Its epoch or merge was chosen by {card.chosen_by}." if card.chosen_by else ""), "",
         "## Recipe", "", "```yaml", _recipe(card.recipe), "```", "",
@@ -66,6 +71,11 @@ def model_card(card: Card) -> str:
         "Its answers can be wrong, and it repeats what its documents say, whether or not that is true.", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def cell(text: str) -> str:
+    """`text` for one cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def base_name(base: str) -> str:
@@ -106,5 +116,5 @@ def _recall(recall: Mapping[str, tuple[float, int]]) -> list[str]:
 
 def _licence(licence: str, base: str) -> str:
     if licence:
-        return f"{licence}, as its base model; what its documents allow comes on top."
-    return f"That of its base model, {base}, and what its documents allow: look both up before you share it."
+        return f"{licence}, as its base model; what its documents allow (see above) comes on top."
+    return f"That of its base model, {base}, and what its documents allow (see above): look both up before sharing it."

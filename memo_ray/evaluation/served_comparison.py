@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 
-from memo_ray.artifacts.place import Location
+from memo_ray.artifacts.place import Location, local_copy
 from memo_ray.artifacts.store import Artifact, Attempt
 from memo_ray.config.comparison import (
     Cartridge,
@@ -23,6 +22,7 @@ from memo_ray.config.comparison import (
     MemoryAlone,
 )
 from memo_ray.config.models import OpenAIModel
+from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.config.run import RunConfig
 from memo_ray.config.serving import ServingConfig
 from memo_ray.errors import ConfigError
@@ -40,8 +40,9 @@ LONGEST_REQUEST_KB = 16 * 1024
 """A whole context of the executive as JSON; a user's gateway takes less."""
 
 
-def check_keys(comparison: ComparisonConfig) -> None:
-    """Raise ConfigError for a key's environment variable that is named and not set, before anything starts."""
+def check_keys(comparison: ComparisonConfig, protocol: ProtocolConfig) -> None:
+    """Raise ConfigError for what would fail late: a key's environment variable that is not set, cartridges that are
+    not there, and options of the protocol that a comparison cannot serve. `protocol`: the run's own."""
     key = "evaluation.comparison"
     if comparison.judge is not None:
         check_key(comparison.judge.model.api_key_env, f"{key}.judge.model")
@@ -49,14 +50,26 @@ def check_keys(comparison: ComparisonConfig) -> None:
         where = f"{key}.systems.{place}"
         if system.executive is not None:
             check_key(system.executive.api_key_env, f"{where}.executive")
+        if isinstance(system, Memo):
+            own = system.protocol is not None
+            check_protocol(system.protocol or protocol, f"{where}.protocol" if own else "serving.protocol", own)
         if isinstance(system, Memo) and system.memory is not None:
             check_key(system.memory.api_key_env, f"{where}.memory")
         if isinstance(system, HippoRag):
             check_key(system.llm.api_key_env, f"{where}.llm")
         if isinstance(system, Dense | HippoRag) and isinstance(system.embedding, EmbeddingEndpoint):
             check_key(system.embedding.api_key_env, f"{where}.embedding")
-        if isinstance(system, Cartridge) and not Path(system.adapters).expanduser().is_dir():
+        if isinstance(system, Cartridge) and not local_copy(system.adapters).is_dir():
             raise ConfigError(f"{where}.adapters: {system.adapters}: no such folder; train cartridges first")
+
+
+def check_protocol(protocol: ProtocolConfig, key: str, own: bool) -> None:
+    """Raise ConfigError for an option that needs more than one memory and one executive."""
+    options = {"hybrid": protocol.hybrid is not None, "memories": bool(protocol.memories)}
+    used = [name for name, on in options.items() if on]
+    if used:
+        remedy = "leave it out" if own else "give the system of kind memo a protocol of its own"
+        raise ConfigError(f"{key}.{used[0]}: a comparison asks one memory and no retrieval; {remedy}")
 
 
 def compare_systems(

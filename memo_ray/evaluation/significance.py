@@ -96,7 +96,10 @@ def difference(one: str, other: str, left: Scores, right: Scores, seed: int = 0)
 
 
 def sign_flip(gaps: np.ndarray, seed: int = 0) -> float | None:
-    """The two-sided p of no difference: how often random signs give a mean at least as far from 0."""
+    """The two-sided p of no difference: how often random signs give a mean at least as far from 0.
+
+    Of one run with right or wrong answers this is McNemar's test: questions that both have right or wrong do not count.
+    """
     if len(gaps) < 2:
         return None
     if not gaps.any():
@@ -117,13 +120,3 @@ def corrected(differences: Sequence[Difference]) -> list[Difference]:
         highest = max(highest, min(1.0, p * (len(order) - rank)))
         adjusted[place] = highest
     return [replace(found, p_holm=adjusted.get(place)) for place, found in enumerate(differences)]
-
-
-def mcnemar(left: Mapping[str, bool], right: Mapping[str, bool]) -> float | None:
-    """The exact two-sided p of McNemar's test for one run of each; None when no question sets them apart."""
-    shared = left.keys() & right.keys()
-    only_left = sum(left[name] and not right[name] for name in shared)
-    only_right = sum(right[name] and not left[name] for name in shared)
-    if not only_left + only_right:
-        return None
-    return float(stats.binomtest(only_left, only_left + only_right).pvalue)

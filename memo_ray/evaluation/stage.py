@@ -51,8 +51,11 @@ def evaluate(
 
     asked = asked_of(results, config.evaluation.max_trained)
     if results.merging is not None:
-        systems, chosen = merged_systems(results), None
         earlier = results.merging.rows("answers", Answer)
+        if "compared" in results.merging.record.rows:
+            earlier += results.merging.rows("compared", Answer)
+        known = {row.system for row in earlier}
+        systems, chosen = {name: path for name, path in merged_systems(results).items() if name not in known}, None
     else:
         systems, chosen, earlier = epoch_systems(results, every=config.evaluation.epochs), "", []
     found = ask_systems(config, base, {"base": base, **systems}, asked, attempt.progress.child("alone"), progress)
@@ -103,6 +106,7 @@ def merge_memories(config: RunConfig, base: Location, results: Results, attempt:
     Every merge is also asked what the evaluation asks, while its weights are there; that chooses nothing.
     """
     from memo_ray.evaluation.selection import choose_epochs
+    from memo_ray.evaluation.ways import compare_ways, union_memory
     from memo_ray.merging.ray_merging import sweep
 
     assert config.merging is not None  # run_stages asks for this stage only when the section is there
@@ -112,11 +116,14 @@ def merge_memories(config: RunConfig, base: Location, results: Results, attempt:
     progress(0, 1, "choosing epochs")
     with Engine.start(engine, base) as started:
         chosen = choose_epochs(started, epochs, reflections, max_tokens)
+        union = union_memory(started, results, max_tokens)
     attempt.add_cost(engine_starts=1)
     memories = {name: epochs[name][epoch] for name, epoch in chosen.items()}
     asked = asked_of(results, config.evaluation.max_trained)
     sweep(config.merging, base, memories, reflections, engine, max_tokens, attempt, asked, progress)
     attempt.facts["chosen_epochs"] = chosen
+    if config.merging.compare:
+        compare_ways(config, base, results, memories, union, asked, attempt, progress)
 
 
 def epoch_systems(results: Results, *, every: bool) -> dict[str, Location]:
@@ -248,7 +255,8 @@ def ask_protocol(
     progress(0, len(chosen), "starting the gateway")
     key = os.environ.get(serving.api_key_env) if serving.api_key_env else None
     # For these questions alone: nobody else should find the gateway, and the configured port may be serving.
-    local = serving.model_copy(update={"host": "127.0.0.1", "port": free_port(), "keys_file": ""})
+    alone = {"host": "127.0.0.1", "port": free_port(), "keys_file": "", "memories": (), "routing": None}
+    local = serving.model_copy(update=alone)
     served = deploy(local, str(memory), str(executive) if executive else None, ledgers=tuple(ledgers))
 
     def put(row: Asked) -> tuple[Answer, Transcript] | Reject:

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from memo_ray.artifacts.store import Artifact
+from memo_ray.evaluation.advised import advised, ways_of
 from memo_ray.evaluation.asked import KINDS
 from memo_ray.evaluation.compression import compression_ratio
 from memo_ray.evaluation.protocol_rows import SYSTEM as PROTOCOL
@@ -26,6 +27,8 @@ from memo_ray.evaluation.recall import recall_table
 from memo_ray.rows import Answer, SweepRow
 
 SWEEP_JSON = ("parameters", "recall_by_corpus")
+CORPUS_FACTS = ("documents", "chunks", "chunk_words", "chunk_tokens", "groups_by_kind", "chunks_in_no_group")
+SYNTHESIS_FACTS = ("train", "held_out", "offered", "candidates", "with_a_span", "left_without", "calibration")
 METRICS = ("recall", "token_f1", "exact_match")
 EPOCH_NAME = re.compile(r"^(?:(?P<memory>.+)/)?epoch-(?P<epoch>\d+)$")
 """How a memory's epochs are called as systems: `epoch-3`, or `CORPUS/epoch-3` where there are several memories."""
@@ -64,8 +67,11 @@ def build_summary(
         "rejects": column_counts(artefacts, "rejects", "reason"),
         "steps": _steps(artefacts),
         "compression": _compression(artefacts),
+        "corpora": _facts(artefacts, "corpus", CORPUS_FACTS),
+        "synthesis": _facts(artefacts, "synthesis", SYNTHESIS_FACTS),
         "training": _training(artefacts, systems),
         "merging": _merging(artefacts),
+        "advice": advised(artefacts),
         "cost": _cost(artefacts),
     }
 
@@ -179,6 +185,14 @@ def _compression(artefacts: Iterable[Artifact]) -> dict[str, float]:
     return {name: round(ratio, 2) for name, ratio in ratios.items() if ratio is not None}
 
 
+def _facts(artefacts: Iterable[Artifact], stage: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Those facts of a stage, by corpus, as far as it has them."""
+    return {
+        corpus_name(made): {name: made.record.facts[name] for name in names if name in made.record.facts}
+        for made in of_stage(artefacts, stage)
+    }
+
+
 def _added(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
     total = dict(left)
     for key, value in right.items():
@@ -191,19 +205,19 @@ def _added(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
 
 def _training(artefacts: Iterable[Artifact], systems: Mapping[str, str]) -> dict[str, Any]:
     """The facts of each memory's training below `memories`; those of an only one also at the top, without its steps."""
-    memories = {corpus_name(made): dict(made.record.facts) for made in of_stage(artefacts, "training")}
+    memories = {corpus_name(made) or "union": dict(made.record.facts) for made in of_stage(artefacts, "training")}
     only = next(iter(memories.values())) if len(memories) == 1 else {}
     chosen = EPOCH_NAME.match(systems.get("memory", ""))
     only = {key: value for key, value in only.items() if key != "loss_by_step"}
     return {**only, **({"chosen_epoch": int(chosen["epoch"])} if chosen else {}), "memories": memories}
 
 
-def _merging(artefacts: Iterable[Artifact]) -> dict[str, Any]:
+def _merging(artefacts: Sequence[Artifact]) -> dict[str, Any]:
     """The merging's facts, and the sweep's rows with their JSON columns read, best first."""
     for made in of_stage(artefacts, "merging"):
         rows = sorted(made.rows("sweep", SweepRow), key=lambda row: -row.recall)
         table = [asdict(row) | {name: json.loads(getattr(row, name)) for name in SWEEP_JSON} for row in rows]
-        return {**made.record.facts, "table": table}
+        return {**made.record.facts, "table": table, "ways": ways_of(artefacts, made)}
     return {}
 
 
@@ -228,6 +242,10 @@ def _lines(summary: Mapping[str, Any]) -> Iterable[str]:
         )
     if "best" in summary["merging"]:
         yield f"best merge on held-out questions: {summary['merging']['best']}"
+    if ways := summary["merging"].get("ways"):
+        yield "held-out recall: " + ", ".join(f"{row['way']} {row['recall']:.2f}" for row in ways)
+    if summary["advice"]:
+        yield f"advised before the sweep: {summary['advice']['recommended']}; {summary['advice']['reason']}"
     if summary["reflections"]:
         made = ", ".join(f"{count:,} {step}" for step, count in summary["reflections"].items())
         yield f"reflections: {made}; rejected: {sum(summary['rejects'].values()):,}"

@@ -7,58 +7,49 @@ stores twice is compared with its twin.
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memo_ray.errors import MergeError
+from memo_ray.merging.headers import DTYPES, Tensor, read_tensors
 
-DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-"""Floating-point formats by their name in a safetensors header and in mergekit."""
+if TYPE_CHECKING:
+    from memo_ray.merging.adapters import Adapter
 
 NOT_THE_MODEL = {"transformers_version", "use_cache", "dtype", "torch_dtype", "architectures", "initializer_range"}
 """Keys of config.json that may differ between a base and its fine-tuned models (as may `_...` and `..._token_id`)."""
 
-BYTES_PER_ELEMENT = 50
-BYTES_PER_FURTHER_MEMORY = 12
-"""Peak memory for each element of the largest tensor: TIES, which sorts, took 46 with two memories, 57 with three."""
+SORT_BYTES = 28
+"""Memory for an entry of the largest tensor while a task vector of it is sorted: as measured on 24 million entries."""
+WHOLE_BYTES = 56
+"""The same for SLERP, which takes its two task vectors whole."""
 PROCESS_BYTES = 1_000_000_000
-"""Memory of the process itself: its libraries, and the tensors that wait to be written."""
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """One tensor as a header describes it; `start` and `end` are byte offsets in `file`."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    file: Path
-    start: int
-    end: int
-
-    @property
-    def elements(self) -> int:
-        """How many numbers the tensor holds."""
-        product = 1
-        for size in self.shape:
-            product *= size
-        return product
+"""Memory of the process itself: its libraries, and the stretches of tensors that its threads work on."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A base and its memories that passed every check. `tensors` are those to merge, as the memories store them."""
+    """A base and its memories that passed every check."""
 
     base: Path
     memories: dict[str, Path]
-    tensors: dict[str, Tensor]
+    base_tensors: dict[str, Tensor]
+    memory_tensors: list[dict[str, Tensor]]
+    """In the order of `memories`."""
     dtype: str
     """The memories' number format, and the merge's: a name such as `bfloat16`."""
     cast_base: bool
     """The base is stored in another format: what the memories started from is the base in theirs."""
+    adapters: list[Adapter] = field(default_factory=list)
+    """Of LoRA memories that are merged as adapters, in the order of `memories`."""
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors to merge, as the memories store them."""
+        return self.memory_tensors[0]
 
     @property
     def disk_bytes(self) -> int:
@@ -67,18 +58,20 @@ class Inputs:
 
     @property
     def memory_bytes(self) -> int:
-        """What one merge needs in memory at most; the tensors are read one at a time."""
-        largest = max(tensor.elements for tensor in self.tensors.values())
-        shard = min(self.disk_bytes, 2_000_000_000)
-        each = BYTES_PER_ELEMENT + BYTES_PER_FURTHER_MEMORY * (len(self.memories) - 2)
-        return PROCESS_BYTES + shard + largest * each
+        """What one pass needs in memory at most, whatever its recipes: one tensor at a time is worked on."""
+        largest = max(self.tensors.values(), key=lambda tensor: tensor.elements)
+        stored = 2 * (largest.end - largest.start) * (len(self.memories) + 1)  # and the next tensor
+        kept = 2 * len(self.memories)  # a byte for each memory's trimmed entries, one for its dropped ones
+        working = max(WHOLE_BYTES, SORT_BYTES * len(self.memories)) + kept
+        return PROCESS_BYTES + stored + largest.elements * working
 
 
-def check(base: Path, memories: Mapping[str, Path]) -> Inputs:
+def check(base: Path, memories: Mapping[str, Path], *, adapters: bool = False) -> Inputs:
     """What a merge of `memories` over their common `base` needs to know. Raises MergeError when it cannot be done.
 
     That `base` is what the memories were fine-tuned from is known as far as files tell: the same architecture,
     settings, tensors, tokenizer and chat template. Its number format may be another, since training chooses its own.
+    `adapters`: the memories must have one each.
     """
     folders = {"base": base, **{f"memory {name}": path for name, path in memories.items()}}
     _distinct(folders)
@@ -93,12 +86,41 @@ def check(base: Path, memories: Mapping[str, Path]) -> Inputs:
     for folder, tensors in stored.items():
         _drop_tied(folder, tensors, tied)
     for folder in memories.values():
-        _same_tensors(base, stored[base], folder, stored[folder], parameters)
-    merged = stored[next(iter(memories.values()))]
-    formats = {folder: {tensors[name].dtype for name in merged} for folder, tensors in stored.items()}
+        _same_names(base, stored[base], folder, stored[folder], parameters)
+    return describe(base, memories, stored[next(iter(memories.values()))].keys(), adapters=adapters)
+
+
+def describe(base: Path, memories: Mapping[str, Path], names: Collection[str], *, adapters: bool = False) -> Inputs:
+    """The last part of `check`, from headers alone, for folders that passed the rest: `names` are to be merged."""
+    base_tensors, *of_memories = (
+        {name: tensor for name, tensor in read_tensors(folder).items() if name in names}
+        for folder in (base, *memories.values())
+    )
+    for folder, tensors in zip(memories.values(), of_memories, strict=True):
+        _same_shapes(base, base_tensors, folder, tensors)
+    formats = {
+        folder: {tensor.dtype for tensor in tensors.values()}
+        for folder, tensors in zip((base, *memories.values()), (base_tensors, *of_memories), strict=True)
+    }
     _known_formats(base, formats)
     (dtype,) = formats[next(iter(memories.values()))]
-    return Inputs(base, dict(memories), merged, DTYPES[dtype], cast_base=formats[base] != {dtype})
+    low_rank = []
+    if adapters:
+        from memo_ray.merging.adapters import read_adapters
+
+        low_rank = read_adapters(base, base_tensors, memories)
+    cast = formats[base] != {dtype}
+    return Inputs(base, dict(memories), base_tensors, of_memories, DTYPES[dtype], cast, low_rank)
+
+
+def check_bases(base: str, digest: str, trained: Mapping[str, str]) -> None:
+    """Raise MergeError for a memory whose record holds another base's digest; `trained`: digests by memory."""
+    for name, found in trained.items():
+        if found != digest:
+            raise MergeError(
+                f"merging: the memory {name} was trained from another base than training.base ({base}); "
+                "train it again from this one"
+            )
 
 
 def check_disk(folder: Path, needed: int) -> None:
@@ -111,46 +133,6 @@ def check_disk(folder: Path, needed: int) -> None:
             f"{folder}: a merged model needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; "
             "free space or set `root:` to a larger disk"
         )
-
-
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of a model folder by name, from the headers of its safetensors files."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            shards = json.loads(index.read_bytes())["weight_map"]
-        except (ValueError, KeyError):
-            raise MergeError(f"{index}: is not an index of safetensors files; save the model again") from None
-        headers = {file: _header(folder / file) for file in set(shards.values())}
-        missing = [name for name, file in shards.items() if name not in headers[file]]
-        if missing:
-            raise MergeError(f"{index}: lists {missing[0]}, which {shards[missing[0]]} lacks; save the model again")
-        return {name: headers[file][name] for name, file in shards.items()}
-    if not (folder / "model.safetensors").is_file():
-        raise MergeError(f"{folder}: holds no model.safetensors; save the model as safetensors, nothing else is read")
-    return _header(folder / "model.safetensors")
-
-
-def _header(file: Path) -> dict[str, Tensor]:
-    damaged = MergeError(f"{file}: is missing or damaged; remove the model's folder and make it again")
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            if length + 8 > size:
-                raise damaged
-            header = json.loads(opened.read(length))
-    except (FileNotFoundError, ValueError):
-        raise damaged from None
-    header.pop("__metadata__", None)
-    data = 8 + length
-    tensors = {}
-    for name, entry in header.items():
-        start, end = entry["data_offsets"]
-        tensors[name] = Tensor(entry["dtype"], tuple(entry["shape"]), file, data + start, data + end)
-    if not tensors or max(tensor.end for tensor in tensors.values()) != size:
-        raise damaged
-    return tensors
 
 
 def _distinct(folders: Mapping[str, Path]) -> None:
@@ -262,7 +244,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
         )
 
 
-def _same_tensors(
+def _same_names(
     base: Path, of_base: Mapping[str, Tensor], memory: Path, of_memory: Mapping[str, Tensor], parameters: set[str]
 ) -> None:
     # A base from an old release may store buffers that today's architectures no longer have; those may be missing.
@@ -271,6 +253,9 @@ def _same_tensors(
     if missing or extra:
         what = f"lacks {missing[0]}" if missing else f"has {extra[0]}"
         raise MergeError(f"{memory}: {what}, unlike its base {base}; merge only full models fine-tuned from this base")
+
+
+def _same_shapes(base: Path, of_base: Mapping[str, Tensor], memory: Path, of_memory: Mapping[str, Tensor]) -> None:
     for name, tensor in of_memory.items():
         expected = of_base[name]
         if tensor.shape != expected.shape:

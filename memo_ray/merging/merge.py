@@ -1,8 +1,8 @@
-"""One merge, in a process of its own: `python -m memo_ray.merging.merge JOB.json OUT`.
+"""Merges in one pass, in a process of their own: `python -m memo_ray.merging.merge JOB.json OUT`.
 
-In goes a recipe, a base and its memories; out comes one Hugging Face folder with the base's configuration and
-tokenizer. mergekit does the arithmetic tensor by tensor, so the models are never in memory as a whole; it also keeps
-opened models for the life of a process, by path, which is why every merge gets a fresh one.
+In go recipes, a base and its memories; out comes, for each recipe, one Hugging Face folder with the base's
+configuration and tokenizer. The models are never in memory as a whole. A fresh process for each pass keeps a crash
+for want of memory, or memory that a library keeps, from the next one and from the worker that waits for it.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from memo_ray.config.base import Settings
 from memo_ray.config.merging import MergeRecipe
 from memo_ray.errors import MergeError
-from memo_ray.merging.checks import Inputs, check, check_disk, read_tensors
-from memo_ray.merging.recipes import mergekit_config, recipe_id
-
-SHARD_BYTES = 2_000_000_000
-"""Size of the output's files; as much waits in memory to be written."""
+from memo_ray.merging.checks import Inputs, check, check_disk, describe
+from memo_ray.merging.headers import read_ahead
+from memo_ray.merging.methods import METHODS
+from memo_ray.merging.recipes import named, recipe_id
 
 ERROR = "error: "
 """What a user's mistake starts with on standard error, among whatever libraries write there."""
+
+MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3
+"""Options of glibc's mallopt."""
+KEPT_BYTES = 1 << 25
+"""Blocks of memory up to this size are kept for the next use; whole tensors are given back."""
 
 FROM_BASE = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -44,38 +47,60 @@ FROM_BASE = (
 
 
 class MergeJob(Settings):
-    """What one merge does; the JSON file that this module is run on."""
+    """What one pass does; the JSON file that this module is run on."""
 
-    recipe: MergeRecipe
+    recipes: tuple[MergeRecipe, ...] = Field(min_length=1)
     base: Path
     memories: dict[str, Path]
     """By name, in the order that SLERP's `t` counts them."""
+    checked: tuple[str, ...] = ()
+    """The tensors to merge, by name, when `check` has passed the folders already; none: it is done here."""
+    adapters: bool = False
+    """Methods that sum task vectors take those of the memories' adapters, and write the merged adapter too."""
+    threads: int = Field(default=0, ge=0)
+    """Threads that compute, read and write; 0: as many as the machine has cores."""
 
 
 def merge(job: MergeJob, out: Path) -> None:
-    """Merge in this process, which should merge nothing else afterwards; `out` appears only when complete.
+    """Merge in this process: `out` gets a folder for each recipe, by its id, and appears only when all are complete.
 
-    Raises MergeError for inputs that do not fit together, a folder `out` that exists, or a full disk.
+    Raises MergeError for inputs that do not fit together, recipes that do not fit them, a folder `out` that exists, or
+    a full disk.
     """
     if out.exists():
         raise MergeError(f"{out}: exists already; remove it or name another folder")
-    inputs = check(job.base, job.memories)
-    # Names that follow from `out`, so that what a killed merge left behind is removed by the next.
-    partial, views = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.inputs")
-    with _disk_errors(out), _scratch(partial), _scratch(views):
-        check_disk(partial, inputs.disk_bytes * (2 if inputs.cast_base else 1))
-        _run_mergekit(job.recipe, inputs, views, partial)
-        _check_written(inputs, partial)
-        _copy_from_base(inputs, partial)
+    recipes = named(job.recipes, len(job.memories))
+    if job.checked:
+        inputs = describe(job.base, job.memories, job.checked, adapters=job.adapters)
+    else:
+        inputs = check(job.base, job.memories, adapters=job.adapters)
+    read_ahead(
+        {tensor.file for tensors in (inputs.base_tensors, *inputs.memory_tensors) for tensor in tensors.values()}
+    )
+    # A name that follows from `out`, so that what a killed merge left behind is removed by the next.
+    partial = out.with_name(f".{out.name}.partial")
+    with _disk_errors(out), _scratch(partial):
+        check_disk(partial, inputs.disk_bytes * len(recipes))
+        from memo_ray.merging.adapters import FOLDER, write_sum
+        from memo_ray.merging.arithmetic import merge_tensors
+        from memo_ray.merging.weights import Output
+
+        with ExitStack() as stack:
+            outputs = {name: stack.enter_context(Output(partial / name, inputs.tensors)) for name in recipes}
+            merge_tensors(inputs, recipes, outputs, job.threads or os.cpu_count() or 1)
+        for name, recipe in recipes.items():
+            _copy_from_base(inputs, partial / name)
+            if job.adapters and METHODS[recipe.method].sums:
+                weights = METHODS[recipe.method].weights(recipe, len(inputs.memories))
+                write_sum(inputs.adapters, weights, partial / name / FOLDER)
         partial.rename(out)
 
 
-def merge_in_fresh_process(job: MergeJob, out: Path) -> float:
-    """Run `merge` in a new Python process and return its seconds, start included.
+def merge_in_fresh_process(job: MergeJob, out: Path) -> None:
+    """Run `merge` in a new Python process.
 
     Raises MergeError with the process's message, or when it was killed; RuntimeError with its log for anything else.
     """
-    clock = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="memo-merge-") as folder:
         path = Path(folder) / "job.json"
         path.write_text(job.model_dump_json())
@@ -83,63 +108,17 @@ def merge_in_fresh_process(job: MergeJob, out: Path) -> float:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HF_HUB_OFFLINE": "1"}
         command = [sys.executable, "-m", __name__, str(path), str(out), "--end-with-parent"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    what = ", ".join(map(recipe_id, job.recipes))
     if done.returncode == MergeError.exit_status:
         told = [line.removeprefix(ERROR) for line in done.stderr.splitlines() if line.startswith(ERROR)]
         raise MergeError(told[-1])
     if done.returncode < 0:
         raise MergeError(
-            f"{recipe_id(job.recipe)}: the merge was killed ({signal.Signals(-done.returncode).name}), most often for "
-            "want of memory; lower merging.max_concurrent or use a machine with more memory"
+            f"{what}: the merge was killed ({signal.Signals(-done.returncode).name}), most often for want of memory; "
+            "lower merging.threads or merging.max_concurrent, or use a machine with more memory"
         )
     if done.returncode:
-        raise RuntimeError(f"{recipe_id(job.recipe)}: the merge failed:\n{done.stderr[-4000:]}")
-    return time.monotonic() - clock
-
-
-def _run_mergekit(recipe: MergeRecipe, inputs: Inputs, views: Path, out: Path) -> None:
-    from mergekit.config import MergeConfiguration
-    from mergekit.merge import run_merge
-    from mergekit.options import MergeOptions
-
-    names = inputs.tensors.keys()
-    # What the memories started from is the base in their format; its own would add its rounding to each task vector.
-    base = _view(inputs.base, names, views / "base", inputs.dtype if inputs.cast_base else None)
-    memories = [_view(folder, names, views / str(n), None) for n, folder in enumerate(inputs.memories.values())]
-    config = MergeConfiguration.model_validate(mergekit_config(recipe, base, memories, inputs.dtype))
-    options = MergeOptions(
-        random_seed=getattr(recipe, "seed", 0),
-        copy_tokenizer=False,
-        write_model_card=False,
-        out_shard_size=SHARD_BYTES,
-        quiet=True,
-    )
-    run_merge(config, str(out), options)
-
-
-def _view(folder: Path, names: Collection[str], view: Path, dtype: str | None) -> Path:
-    """A folder that shows mergekit the tensors `names` of a model and no others: links to its files.
-
-    With `dtype` they are files of their own in that format, written one tensor at a time.
-    """
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
-    tensors = {name: tensor for name, tensor in read_tensors(folder).items() if name in names}
-    files = {name: tensor.file.name for name, tensor in tensors.items()}
-    view.mkdir()
-    (view / "config.json").symlink_to((folder / "config.json").resolve())
-    if dtype is None:
-        for file in {tensor.file for tensor in tensors.values()}:
-            (view / file.name).symlink_to(file.resolve())
-    else:
-        import torch
-
-        files = {name: f"{number}.safetensors" for number, name in enumerate(tensors)}
-        for name, tensor in tensors.items():
-            with safe_open(tensor.file, framework="pt") as opened:
-                save_file({name: opened.get_tensor(name).to(getattr(torch, dtype))}, view / files[name])
-    (view / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
-    return view
+        raise RuntimeError(f"{what}: the merge failed:\n{done.stderr[-4000:]}")
 
 
 def _copy_from_base(inputs: Inputs, out: Path) -> None:
@@ -165,38 +144,21 @@ def _scratch(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _disk_errors(out: Path) -> Iterator[None]:
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        # safetensors reports a full disk in words, not by errno.
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise MergeError(f"{out.parent}: the disk is full; free space and run the command again") from error
         raise
-
-
-def _check_written(inputs: Inputs, out: Path) -> None:
-    """mergekit knows each architecture's tensors by a list of its own; what that list lacks it leaves out."""
-    written = read_tensors(out)
-    missing = sorted(inputs.tensors.keys() - written.keys())
-    if missing:
-        raise MergeError(
-            f"{inputs.base}: mergekit does not know all tensors of this architecture and left out {missing[0]} and "
-            f"{len(missing) - 1} others; use a base of another architecture"
-        )
-    extra = sorted(written.keys() - inputs.tensors.keys())
-    if extra:
-        raise MergeError(f"{out}: mergekit wrote {extra[0]}, which the base {inputs.base} does not have")
-    for name, tensor in written.items():
-        expected = inputs.tensors[name]
-        if (tensor.dtype, tensor.shape) != (expected.dtype, expected.shape):
-            raise MergeError(f"{out}: mergekit wrote {name} as {tensor}, the base has {expected}")
 
 
 def main(arguments: list[str]) -> int:
     """Run the job file `arguments[0]` into the folder `arguments[1]`; returns the exit status."""
     path, out, *flags = arguments
+    if sys.platform == "linux":
+        # Stretches of tensors come and go all the time: giving their memory back each time takes half of a merge.
+        for option in MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD:
+            ctypes.CDLL(None).mallopt(option, KEPT_BYTES)
     if "--end-with-parent" in flags and sys.platform == "linux":
         # Otherwise a killed sweep would leave its merges running.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -26,8 +26,16 @@ class Method:
     mergekit: str
     weights: Callable[[Any, int], list[float]]
     shared: Callable[[Any], dict[str, Any]] = lambda recipe: {}
+    sparsity: Callable[[Any], tuple[float, int | None] | None] = lambda recipe: None
+    """Which entries of task vectors stay: a density, and DARE's seed or None for TIES' largest; None: all entries."""
+    by_entry: bool = True
+    """Once sparsified, an entry of the result depends on no other entries than those at its place."""
+    sums: bool = False
+    """A weighted sum of task vectors: low-rank ones give a low-rank one."""
     memories: int | None = None
     """Exactly so many memories; None: two or more."""
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Between which values a search chooses each parameter; a parameter without a range keeps its default."""
     letters: dict[str, str] = field(default_factory=dict)
     """How a parameter is written in a recipe's id; parameters without a letter are named in full."""
 
@@ -40,6 +48,14 @@ def _ones(recipe: Any, memories: int) -> list[float]:
     return [1.0] * memories
 
 
+def _trimmed(recipe: Any) -> tuple[float, int | None] | None:
+    return (recipe.density, None) if recipe.density < 1 else None
+
+
+def _dropped(recipe: Any) -> tuple[float, int | None] | None:
+    return (recipe.density, recipe.seed) if recipe.density < 1 else None
+
+
 # mergekit's own rescale is a ratio of L1 norms, so DARE's 1/density is given as the factor of the merged task vector:
 # every memory has the same density, and neither a sum, a mean nor a sign changes by multiplying earlier or later.
 METHODS: dict[str, Method] = {
@@ -49,6 +65,7 @@ METHODS: dict[str, Method] = {
         mergekit="task_arithmetic",
         weights=_mean,
         shared=lambda recipe: {"normalize": False, "lambda": 1.0},
+        sums=True,
     ),
     "task_arithmetic": Method(
         settings=config.TaskArithmetic,
@@ -56,6 +73,8 @@ METHODS: dict[str, Method] = {
         mergekit="task_arithmetic",
         weights=lambda recipe, memories: [recipe.scale] * memories,
         shared=lambda recipe: {"normalize": False, "lambda": 1.0},
+        sums=True,
+        ranges={"scale": (0.1, 2.0)},
         letters={"scale": "s"},
     ),
     "slerp": Method(
@@ -64,7 +83,9 @@ METHODS: dict[str, Method] = {
         mergekit="nuslerp",
         weights=lambda recipe, memories: [1 - recipe.t, recipe.t],
         shared=lambda recipe: {"nuslerp_flatten": True, "nuslerp_row_wise": False},
+        by_entry=False,
         memories=2,
+        ranges={"t": (0.0, 1.0)},
         letters={"t": "t"},
     ),
     "ties": Method(
@@ -73,6 +94,8 @@ METHODS: dict[str, Method] = {
         mergekit="ties",
         weights=_ones,
         shared=lambda recipe: {"normalize": True, "rescale": False, "lambda": 1.0},
+        sparsity=_trimmed,
+        ranges={"density": (0.05, 1.0)},
         letters={"density": "d"},
     ),
     "dare_linear": Method(
@@ -81,6 +104,8 @@ METHODS: dict[str, Method] = {
         mergekit="dare_linear",
         weights=_mean,
         shared=lambda recipe: {"normalize": False, "rescale": False, "lambda": 1 / recipe.density},
+        sparsity=_dropped,
+        ranges={"density": (0.05, 1.0)},
         letters={"density": "d"},
     ),
     "dare_ties": Method(
@@ -89,6 +114,8 @@ METHODS: dict[str, Method] = {
         mergekit="dare_ties",
         weights=_ones,
         shared=lambda recipe: {"normalize": True, "rescale": False, "lambda": 1 / recipe.density},
+        sparsity=_dropped,
+        ranges={"density": (0.05, 1.0)},
         letters={"density": "d"},
     ),
 }

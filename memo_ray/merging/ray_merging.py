@@ -1,8 +1,8 @@
 """The sweep: merges the memories of a run's corpora by every recipe and keeps those that recall most.
 
 Merges are CPU trials of Ray Tune; each merged memory is then asked the held-out reflections of all corpora on one
-engine, whose weights are reloaded in place. In go a base and K memories; out come the tables `sweep`, `answers` and
-`rejects`, and the best memories' folders. Nothing but held-out reflections decides.
+engine, whose weights are reloaded in place, while the next ones are merged. In go a base and K memories; out come the
+tables `sweep`, `answers` and `rejects`, and the best memories' folders. Nothing but held-out reflections decides.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
+
+import ray
 
 from memo_ray.artifacts.local import LocalPlace
 from memo_ray.artifacts.place import Location, Place, is_remote, local_folder
@@ -24,14 +27,18 @@ from memo_ray.errors import MergeError
 from memo_ray.evaluation.asked import Asked, held_out_questions
 from memo_ray.evaluation.ray_evaluation import Asking, ask_alone
 from memo_ray.merging.checks import Inputs, check, check_disk
+from memo_ray.merging.methods import METHODS
 from memo_ray.merging.ray_trials import merge_all
 from memo_ray.merging.recipes import choose
-from memo_ray.merging.scores import SweepProgress, quality, rank, sweep_rows
+from memo_ray.merging.scores import Quality, SweepProgress, quality, rank, sweep_rows
 from memo_ray.models.ray_engine import Engine
 from memo_ray.progress import Progress, unheard
 from memo_ray.rows import Answer, Reflection, Reject, SweepRow, content_id
 
 LOG = logging.getLogger(__name__)
+
+PASSES = 4
+"""Of a sweep that overlaps, unless the config says how many recipes a pass makes: the engine waits for the first."""
 
 
 class Ask(Protocol):
@@ -59,8 +66,9 @@ def sweep(
 
     Writes the tables `sweep` (SweepRow, in the order of the recipes), `answers` and `rejects` (system: the recipe's
     id), the folders `merged/<recipe id>` of the `config.keep` best, and the facts `best`, `kept` (best first),
-    `recall` (of the best), `chosen_on` (held-out questions by corpus), `without_held_out` (corpora that had none)
-    and `left_out` (recipes of the preset, with the reason). What `attempt.progress` holds is not done again.
+    `recall` (of the best), `chosen_on` (held-out questions by corpus), `without_held_out` (corpora that had none),
+    `left_out` (recipes of the preset, with the reason) and `merged_as_adapters` (recipe ids). What `attempt.progress`
+    holds is not done again.
 
     Raises MergeError when there is nothing to choose on, when the memories do not fit together, or when no machine
     has the memory or disk; needs ray to be initialised.
@@ -70,22 +78,24 @@ def sweep(
     asked = _questions(held_out, also)
     # A trial runs in a folder of its own, so relative paths would mean something else there.
     here = {corpus: local_folder(memory).absolute() for corpus, memory in memories.items()}
-    inputs = check(local_folder(base).absolute(), here)
+    inputs = check(local_folder(base).absolute(), here, adapters=config.adapters)
     # On a disk the paths, on S3 the addresses, since a trial may run on another node.
     located = {corpus: memory if is_remote(memory) else here[corpus] for corpus, memory in memories.items()}
     start = base if is_remote(base) else inputs.base
-    run = _Sweep(config, recipes, inputs, start, located, SweepProgress(attempt.progress, _digest(asked)), progress)
-    while waiting := run.waiting():
-        batch = run.batch(waiting)
-        run.merge(batch)
-        # The engine lives for a batch, so that none holds a GPU while merges are made; mostly there is one batch.
-        with _EngineAsk(engine, max_tokens, attempt) as from_engine:
-            run.score(batch, ask or from_engine, asked, ids)
-    run.publish(attempt, ids)
+    made = SweepProgress(attempt.progress, _digest(asked))
+    made.clear()
+    run = _Sweep(config, recipes, inputs, start, located, made, ids, progress)
+    with _EngineAsk(engine, max_tokens, attempt) as from_engine:
+        # Without overlap no engine holds a GPU, or cores, while merges are made.
+        run.merge_and_score(lambda name, memory: (ask or from_engine)(name, memory, asked), from_engine.close)
+    run.publish(attempt)
     attempt.facts |= {
         "chosen_on": {corpus: len(names) for corpus, names in ids.items()},
         "without_held_out": [corpus for corpus in memories if corpus not in ids],
         "left_out": left_out,
+        "merged_as_adapters": [
+            name for name, recipe in run.recipes.items() if config.adapters and METHODS[recipe.method].sums
+        ],
     }
 
 
@@ -100,28 +110,65 @@ class _Sweep:
         base: Location,
         memories: Mapping[str, Location],
         progress: SweepProgress,
+        ids: Mapping[str, set[str]],
         report: Progress,
     ) -> None:
-        self.config, self.recipes, self.inputs, self.progress = config, recipes, inputs, progress
-        self.base, self.memories = base, memories
+        self.config, self.recipes, self.inputs, self.progress = config, dict(recipes), inputs, progress
+        self.base, self.memories, self.ids = base, memories, ids
         self._report = report
+        self._total = len(recipes) + (config.search.trials if config.search else 0)
+        self._queue = list(recipes)
+        self._overlap = _overlaps(config.overlap)
+        self._suggestions = None
+        if config.search is not None:
+            from memo_ray.merging.ray_search import Suggestions
 
-    def waiting(self) -> list[str]:
-        """Recipes that are not scored yet."""
-        return [name for name in self.recipes if not self.progress.is_scored(name)]
+            self._suggestions = Suggestions(config.search, len(memories), recipes)
 
-    def batch(self, waiting: Sequence[str]) -> list[str]:
-        """As many of `waiting` as the disk holds at once; those merged already come first."""
+    def merge_and_score(self, ask: Callable[[str, Location], Asking], rest: Callable[[], None]) -> None:
+        """Until every recipe is scored, merge a pass and `ask` its merges; while they are asked, the next pass is made
+        where that is wanted, else `rest` is called before it."""
+        making = ThreadPoolExecutor(1)
+        try:
+            following = self._start(making)
+            while following := following or self._start(making):
+                names, merging = following
+                merging.result()
+                following = self._start(making, beside=True) if self._overlap else None
+                for name in names:
+                    self._score(name, ask)
+                if not self._overlap:
+                    rest()
+        finally:
+            # Not waited for when scoring failed: its trials end with the run's Ray cluster.
+            making.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self, making: ThreadPoolExecutor, *, beside: bool = False) -> tuple[list[str], Future[None]] | None:
+        """Begin to make the next pass; None when nothing is left or, `beside` another, when the disk is full."""
+        while not (waiting := [name for name in self._queue if not self.progress.is_scored(name)]):
+            if self._suggestions is None:
+                return None
+            scores = {name: one.recall for name, one in self._qualities().items()}
+            suggested = self._suggestions.next(scores)
+            if not suggested:
+                return None
+            self.recipes |= suggested
+            self._queue = list(suggested)
+        names = self._next_pass(waiting, beside)
+        self._queue = [name for name in waiting if name not in names]
+        return (names, making.submit(self._merge, names)) if names else None
+
+    def _next_pass(self, waiting: Sequence[str], beside: bool) -> list[str]:
+        """As many of `waiting` as one pass makes and the disk holds; those merged already come first."""
         merged = [name for name in waiting if self.progress.merged(name)]
-        room = _room(self.progress.merges, self.inputs, self.config.max_concurrent)
-        unmerged = [name for name in waiting if name not in merged][:room]
-        if not merged and not unmerged:
-            check_disk(_disk_of(self.progress.merges), _disk_bytes(self.inputs) * (2 if self.inputs.cast_base else 1))
-            unmerged = [waiting[0]]
-        return merged + unmerged
+        room = _room(self.progress.merges, self.inputs)
+        most = self.config.recipes_per_pass or (-(-self._total // PASSES) if self._overlap else self._total)
+        names = merged + [name for name in waiting if name not in merged][:room]
+        if not names and not beside:
+            check_disk(_disk_of(self.progress.merges), _disk_bytes(self.inputs))
+        return names[:most]
 
-    def merge(self, names: Sequence[str]) -> None:
-        """Make those of `names` that are not merged."""
+    def _merge(self, names: Sequence[str]) -> None:
         recipes = {name: self.recipes[name] for name in names if self.progress.merged(name) is None}
         if recipes:
             merge_all(
@@ -129,26 +176,26 @@ class _Sweep:
                 self.base,
                 self.memories,
                 self.progress,
-                self.inputs.memory_bytes,
-                self.config.max_concurrent,
+                self.inputs,
+                self.config,
                 lambda name: self._step(f"merged {name}"),
             )
 
-    def score(self, names: Sequence[str], ask: Ask, asked: Sequence[Asked], ids: Mapping[str, set[str]]) -> None:
-        """Ask every merge of `names`, and remove its weights unless it is among the best so far."""
-        for name in names:
-            clock = time.monotonic()
-            memory = self.progress.merged(name)
-            assert memory is not None  # merged just before
-            found = ask(name, memory, asked)
-            self.progress.finish_score(name, found.answers, found.rejects, time.monotonic() - clock)
-            self._keep_best(ids)
-            self._step(f"scored {name}")
+    def _score(self, name: str, ask: Callable[[str, Location], Asking]) -> None:
+        """Ask one merge, and remove its weights unless it is among the best so far."""
+        clock = time.monotonic()
+        memory = self.progress.merged(name)
+        assert memory is not None  # merged just before
+        found = ask(name, memory)
+        self.progress.finish_score(name, found.answers, found.rejects, time.monotonic() - clock)
+        for worse in rank(self._qualities())[self.config.keep :]:
+            self.progress.remove_merge(worse)
+        self._step(f"scored {name}")
 
-    def publish(self, attempt: Attempt, ids: Mapping[str, set[str]]) -> None:
+    def publish(self, attempt: Attempt) -> None:
         """Write the tables, make the best merges part of the artefact, and note what they cost."""
         scored = {name: self.progress.scored(name) for name in self.recipes}
-        qualities = {name: quality(one.answers, ids) for name, one in scored.items()}
+        qualities = self._qualities()
         best = rank(qualities)[: self.config.keep]
         for name in best:
             attempt.adopt(f"merges/{name}", f"merged/{name}")
@@ -164,16 +211,15 @@ class _Sweep:
         )
         attempt.facts |= {"best": best[0], "kept": best, "recall": qualities[best[0]].recall}
 
-    def _keep_best(self, ids: Mapping[str, set[str]]) -> None:
+    def _qualities(self) -> dict[str, Quality]:
+        """Of the recipes that are scored, in their order."""
         scored = [name for name in self.recipes if self.progress.is_scored(name)]
-        ranked = rank({name: quality(self.progress.scored(name).answers, ids) for name in scored})
-        for name in ranked[self.config.keep :]:
-            self.progress.remove_merge(name)
+        return {name: quality(self.progress.scored(name).answers, self.ids) for name in scored}
 
     def _step(self, what: str) -> None:
         scored = {name for name in self.recipes if self.progress.is_scored(name)}
         merged = {name for name in self.recipes if self.progress.merged(name)} | scored
-        done, total = len(scored) + len(merged), 2 * len(self.recipes)
+        done, total = len(scored) + len(merged), 2 * self._total
         LOG.info("%d of %d: %s", done, total, what)
         self._report(done, total, what)
 
@@ -197,8 +243,13 @@ class _EngineAsk:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the engine; the next question starts another."""
         if self._engine is not None:
             self._engine.close()
+            self._engine = None
 
 
 def _held_out_ids(held_out: Mapping[str, Sequence[Reflection]]) -> dict[str, set[str]]:
@@ -227,13 +278,18 @@ def _disk_of(merges: Place) -> Path:
     return merges.folder if isinstance(merges, LocalPlace) else Path(tempfile.gettempdir())
 
 
-def _room(merges: Place, inputs: Inputs, at_once: int) -> int:
-    """How many more merged models there is room for while `at_once` are being made."""
+def _room(merges: Place, inputs: Inputs) -> int:
+    """How many more merged models there is room for."""
     free = merges.free_bytes()
     if free is None:  # nothing but a trial's own disk, which it checks itself, is in the way
         return sys.maxsize
-    # Every merge at work has a cast base of its own.
-    return max(0, free // _disk_bytes(inputs) - (at_once if inputs.cast_base else 0))
+    return free // _disk_bytes(inputs)
+
+
+def _overlaps(wanted: bool | None) -> bool:
+    """Whether merges are made while the engine scores: each takes a core by name."""
+    there = ray.cluster_resources()
+    return there.get("CPU", 0) >= 2 and (there.get("GPU", 0) >= 1 if wanted is None else wanted)
 
 
 def _disk_bytes(inputs: Inputs) -> int:

@@ -1,12 +1,13 @@
-"""Merges as CPU trials of Ray Tune: an explicit list, first in first out, bounded by number and by memory.
+"""Merges as CPU trials of Ray Tune: each trial is one pass over the memories, bounded by number and by memory.
 
-In go recipes by id; each finished merge is handed to the sweep's progress by its own trial, so nothing
+In go recipes by id; each finished pass is handed to the sweep's progress by its own trial, so nothing
 that was merged is lost when the driver dies.
 """
 
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,9 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from memo_ray.artifacts.place import Location, local_folder
-from memo_ray.config.merging import MergeRecipe
+from memo_ray.config.merging import MergeRecipe, MergingConfig
 from memo_ray.errors import MergeError
+from memo_ray.merging.checks import Inputs
 from memo_ray.merging.merge import MergeJob, merge_in_fresh_process
 from memo_ray.merging.scores import SweepProgress
 
@@ -29,26 +31,40 @@ def merge_all(
     base: Location,
     memories: Mapping[str, Location],
     progress: SweepProgress,
-    memory_bytes: int,
-    max_concurrent: int,
+    inputs: Inputs,
+    config: MergingConfig,
     on_merged: Callable[[str], None],
 ) -> None:
-    """Merge `memories` by every recipe (by id) into `progress`.
+    """Merge `memories` by every recipe (by id) into `progress`, in `config.max_concurrent` passes.
 
-    At most `max_concurrent` merges run at once, and as many as the nodes' memory holds: `memory_bytes` is reserved for
-    each. `on_merged` is called with every finished recipe id. Raises the first
-    trial's MergeError after the others have ended, and MergeError when no node has that much memory.
+    They run at once as far as the nodes' memory holds them: what `inputs` (the folders, checked) needs is reserved for
+    each. `on_merged` is called with every finished recipe id. Raises the first trial's MergeError after the others have
+    ended, and MergeError when no node has that much memory.
     """
-    _check_memory(memory_bytes)
+    _check_memory(inputs.memory_bytes)
+
+    names = tuple(inputs.tensors)
 
     def trial(settings: dict[str, Any]) -> None:
-        name = settings["recipe"]
         here = {memory: local_folder(location) for memory, location in memories.items()}
-        job = MergeJob(recipe=recipes[name], base=local_folder(base), memories=here)
-        with progress.merging(name) as folder:
-            folder.rmdir()  # a merge makes its folder itself, when it is complete
-            seconds = merge_in_fresh_process(job, folder)
-        tune.report({"merge_seconds": seconds})
+        chosen = tuple(recipes[name] for name in settings["recipes"])
+        job = MergeJob(
+            recipes=chosen,
+            base=local_folder(base),
+            memories=here,
+            checked=names,
+            adapters=config.adapters,
+            threads=config.threads,
+        )
+        with progress.merging(settings["recipes"]) as folders:
+            # Beside the folders, so that what was made is renamed and not copied.
+            made = next(iter(folders.values())).with_name(f".pass-{uuid.uuid4().hex}")
+            merge_in_fresh_process(job, made)
+            for name, folder in folders.items():
+                folder.rmdir()
+                (made / name).rename(folder)
+            made.rmdir()
+        tune.report({"merged": len(chosen)})
 
     # Tune's own handler would turn Ctrl-C into a result that lacks merges.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -57,12 +73,12 @@ def merge_all(
     progress.place.remove(TUNE)
     filesystem, path = progress.place.arrow()
     results = tune.Tuner(
-        tune.with_resources(trial, {"CPU": 1, "memory": memory_bytes}),
-        param_space={"recipe": tune.grid_search(list(recipes))},
+        tune.with_resources(trial, {"CPU": 1, "memory": inputs.memory_bytes}),
+        param_space={"recipes": tune.grid_search(_parts(list(recipes), config.max_concurrent))},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=min(max_concurrent, len(recipes)),
-            trial_name_creator=lambda trial: str(trial.config["recipe"]),
-            trial_dirname_creator=lambda trial: f"{trial.config['recipe']}-{trial.trial_id}",
+            max_concurrent_trials=config.max_concurrent,
+            trial_name_creator=lambda trial: str(trial.config["recipes"][0]),
+            trial_dirname_creator=lambda trial: f"{trial.config['recipes'][0]}-{trial.trial_id}",
         ),
         run_config=tune.RunConfig(
             name=TUNE,
@@ -86,17 +102,24 @@ class TellOfTrials(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune calls this once for each trial that ended well."""
         if self._on_merged:
-            self._on_merged(str(trial.config["recipe"]))
+            for name in trial.config["recipes"]:
+                self._on_merged(str(name))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TellOfTrials, (None,)
+
+
+def _parts(names: list[str], count: int) -> list[list[str]]:
+    """`names` in at most `count` parts, neighbours together, since densities of one method share work."""
+    size = -(-len(names) // count)
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 def _check_memory(needed: int) -> None:
     largest = max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0)
     if largest < needed:
         raise MergeError(
-            f"merging: one merge may need {needed / 1e9:.1f} GB of memory and the largest node of the Ray cluster "
+            f"merging: one pass may need {needed / 1e9:.1f} GB of memory and the largest node of the Ray cluster "
             f"offers {largest / 1e9:.1f} GB; add a node with more memory"
         )
 

@@ -61,24 +61,39 @@ def choose(config: MergingConfig, memories: int) -> tuple[dict[str, MergeRecipe]
     """
     if memories < 2:
         raise MergeError(f"merging: needs two or more memories, got {memories}; name another corpus")
-    wanted = PAPER if config.recipes == "paper" else config.recipes
-    chosen: dict[str, MergeRecipe] = {}
-    left_out: dict[str, str] = {}
-    for recipe in wanted:
+    if config.recipes != "paper":
+        return named(config.recipes, memories), {}
+    left_out = {recipe_id(recipe): misfit(recipe, memories) for recipe in PAPER}
+    chosen = {recipe_id(recipe): recipe for recipe in PAPER if not misfit(recipe, memories)}
+    return chosen, {name: why for name, why in left_out.items() if why}
+
+
+def named(recipes: Sequence[MergeRecipe], memories: int) -> dict[str, MergeRecipe]:
+    """`recipes` by id. Raises MergeError for one that is there twice or that takes another number of memories."""
+    found: dict[str, MergeRecipe] = {}
+    for recipe in recipes:
         name = recipe_id(recipe)
-        exactly = METHODS[recipe.method].memories
-        if name in chosen:
+        if name in found:
             raise MergeError(f"merging.recipes: {name} is listed twice; remove one of the two")
-        if exactly is None or exactly == memories:
-            chosen[name] = recipe
-        elif config.recipes == "paper":
-            left_out[name] = f"{recipe.method} merges exactly {exactly} memories, this run has {memories}"
-        else:
+        if misfit(recipe, memories):
             raise MergeError(
-                f"merging.recipes: {name}: {recipe.method} merges exactly {exactly} memories, this run has {memories}; "
-                "remove the recipe or use another method"
+                f"merging.recipes: {name}: {misfit(recipe, memories)}; remove the recipe or use another method"
             )
-    return chosen, left_out
+        found[name] = recipe
+    return found
+
+
+def misfit(recipe: MergeRecipe, memories: int) -> str:
+    """Why `recipe` cannot merge so many memories; empty when it can."""
+    return misfit_method(recipe.method, memories)
+
+
+def misfit_method(method: str, memories: int) -> str:
+    """Why `method` cannot merge so many memories; empty when it can."""
+    exactly = METHODS[method].memories
+    if exactly in (None, memories):
+        return ""
+    return f"{method} merges exactly {exactly} memories, this run has {memories}"
 
 
 def mergekit_config(recipe: MergeRecipe, base: Path, memories: Sequence[Path], dtype: str) -> dict[str, Any]:
@@ -88,8 +103,6 @@ def mergekit_config(recipe: MergeRecipe, base: Path, memories: Sequence[Path], d
     revision. Raises MergeError when the method takes another number of memories.
     """
     method = METHODS[recipe.method]
-    if method.memories not in (None, len(memories)):
-        raise MergeError(f"{recipe_id(recipe)}: merges exactly {method.memories} memories, got {len(memories)}")
     density = {"density": recipe.density} if isinstance(recipe, Ties | DareLinear | DareTies) else {}
     return {
         "merge_method": method.mergekit,

@@ -7,12 +7,14 @@ recipe's merge and score is put into the sweep's progress as soon as it is done,
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from memo_ray.artifacts.local import LocalPlace
 from memo_ray.artifacts.place import Location, Place, local_folder
 from memo_ray.artifacts.tables import read_rows, write_rows
 from memo_ray.config.merging import MergeRecipe
@@ -105,13 +107,28 @@ class SweepProgress:
         return self.merges.location(recipe_id) if self.merges.get(_seconds(recipe_id)) else None
 
     @contextmanager
-    def merging(self, recipe_id: str) -> Iterator[Path]:
-        """Yield a folder to make the merge in; when the block ends well it is the recipe's merge."""
+    def merging(self, recipe_ids: Sequence[str]) -> Iterator[dict[str, Path]]:
+        """Yield a folder for each merge of a pass to be made in; when the block ends well these are the merges.
+
+        A merge's seconds are its share of the pass.
+        """
         clock = time.monotonic()
-        with self.merges.storing(recipe_id) as folder:
-            yield folder
+        with ExitStack() as stack:
+            yield {name: stack.enter_context(self.merges.storing(name)) for name in recipe_ids}
+            share = round((time.monotonic() - clock) / len(recipe_ids), 3)
             # First, so that a merge without its seconds is no finished one.
-            self.merges.put(_seconds(recipe_id), json.dumps(round(time.monotonic() - clock, 3)).encode())
+            for name in recipe_ids:
+                self.merges.put(_seconds(name), json.dumps(share).encode())
+
+    def clear(self) -> None:
+        """Free the space of merges that a killed sweep left half-written; none may be under way."""
+        if isinstance(self.merges, LocalPlace):
+            for left in self.merges.folder.glob(".*"):
+                shutil.rmtree(left, ignore_errors=True)
+
+    def merge_seconds(self, recipe_id: str) -> float:
+        """How long a recipe's merge took."""
+        return _read_seconds(self.merges, recipe_id)
 
     def remove_merge(self, recipe_id: str) -> None:
         """Free the space that a merge takes; its seconds stay."""

@@ -20,7 +20,10 @@ class Message(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What to say to a model. `schema`: a JSON schema that the reply must follow, without free white space."""
+    """What to say to a model. `schema`: a JSON schema that the reply must follow, without free white space.
+
+    `adapter`: the folder of a LoRA adapter that is to answer; only an engine that was started for adapters takes one.
+    """
 
     request_id: str
     messages: tuple[Message, ...]
@@ -29,6 +32,7 @@ class ChatRequest:
     top_p: float = 1.0
     schema: dict[str, Any] | None = None
     seed: int | None = None
+    adapter: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,15 @@ POOLING_FLAGS = {
 
 
 class Embedder(Protocol):
-    """A model that embeds. `identity`: what a cache of vectors is named by. `tokens`: read so far, where known."""
+    """A model that embeds. `identity`: what a cache of vectors is named by."""
 
     name: str
     identity: str
-    tokens: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read so far, where known."""
+        ...
 
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (texts, dimensions), float32, each of length 1. Raises GenerationError."""
@@ -47,7 +51,12 @@ def open_embedder(config: EmbeddingModel, key: str) -> Embedder:
     """The embedder of `config`; `key` is named in errors. Raises ConfigError."""
     if isinstance(config, EmbeddingEndpoint):
         return EndpointEmbedder(config, key)
-    return EncoderEmbedder(config, resolve(config.model, config.revision, f"{key}.model", chat=False))
+    return EncoderEmbedder(open_encoder(config, f"{key}.model"))
+
+
+def open_encoder(config: Encoder, key: str) -> TextEncoder:
+    """The encoder of `config`, for callers of their own thread; `key` is named in errors. Raises ConfigError."""
+    return TextEncoder(config, resolve(config.model, config.revision, key, chat=False))
 
 
 class EndpointEmbedder:
@@ -97,9 +106,35 @@ class EndpointEmbedder:
 
 
 class EncoderEmbedder:
-    """An encoder on this machine, on its GPU when there is one."""
+    """An encoder on this machine, for callers that wait for an endpoint alike."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self.name = encoder.name
+        self.identity = encoder.identity
+        self._encoder = encoder
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read so far."""
+        return self._encoder.tokens
+
+    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """As the protocol says; longer texts are cut at `max_tokens`."""
+        return await asyncio.to_thread(self._encoder.embed, texts)
+
+    async def close(self) -> None:
+        """Let go of the weights."""
+        self._encoder.close()
+
+
+class TextEncoder:
+    """Any Hugging Face model of texts as an encoder, on the GPU when there is one; loaded when it is first asked.
+
+    Texts that mean the same come out near each other as far as the model was trained for that.
+    """
 
     def __init__(self, config: Encoder, source: ModelSource) -> None:
+        """`source`: where the model of `config` lies, safetensors only. Raises ConfigError for an unknown pooling."""
         self.name = config.model
         self.tokens = 0
         self._config = config
@@ -108,33 +143,31 @@ class EncoderEmbedder:
         self._folder = source.path
         self._loaded: tuple[Any, Any] | None = None
 
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """As the protocol says; longer texts are cut at `max_tokens`."""
-        return await asyncio.to_thread(self._embed, texts)
-
-    async def close(self) -> None:
-        """Let go of the weights."""
-        self._loaded = None
-
-    def _embed(self, texts: Sequence[str]) -> np.ndarray:
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """One row of unit length for each text, float32: (texts, hidden size)."""
         import torch
 
         tokenizer, model = self._load()
         # Texts of like length together, so that little is padded.
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        rows: dict[int, np.ndarray] = {}
+        rows = np.zeros((len(texts), model.config.hidden_size), np.float32)
         for start in range(0, len(order), self._config.batch_size):
             places = order[start : start + self._config.batch_size]
+            # An empty text has no token to take the mean of.
+            shown = [texts[place] or " " for place in places]
             batch = tokenizer(
-                [texts[place] for place in places], padding=True, truncation=True,
-                max_length=self._config.max_tokens, return_tensors="pt",
-            ).to(model.device)  # fmt: skip
+                shown, padding=True, truncation=True, max_length=self._config.max_tokens, return_tensors="pt"
+            )
+            inputs = {name: batch[name].to(model.device) for name in batch if name != "token_type_ids"}
             with torch.inference_mode():
-                hidden = model(**batch).last_hidden_state
-            self.tokens += int(batch["attention_mask"].sum())
-            pooled = pool(hidden, batch["attention_mask"], self._pooling).float().cpu().numpy()
-            rows |= dict(zip(places, pooled, strict=True))
-        return unit(np.stack([rows[place] for place in range(len(texts))]))
+                hidden = model(**inputs).last_hidden_state
+            self.tokens += int(inputs["attention_mask"].sum())
+            rows[places] = pool(hidden, inputs["attention_mask"], self._pooling).float().cpu().numpy()
+        return unit(rows)
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        self._loaded = None
 
     def _load(self) -> tuple[Any, Any]:
         if self._loaded is None:
@@ -143,6 +176,8 @@ class EncoderEmbedder:
 
             tokenizer = AutoTokenizer.from_pretrained(self._folder)
             tokenizer.padding_side = "right"
+            if tokenizer.pad_token is None:
+                tokenizer.pad_token = tokenizer.eos_token
             model = AutoModel.from_pretrained(self._folder, use_safetensors=True).eval()
             self._loaded = tokenizer, model.to("cuda" if torch.cuda.is_available() else "cpu")
         return self._loaded

@@ -45,6 +45,7 @@ class VllmChatModel:
         self._max_model_len = max_model_len
         self._cpu = on_cpu()
         self._serial = itertools.count()
+        self._adapters: dict[str, int] = {}
 
     @classmethod
     async def start(cls, config: VllmModel, path: Path) -> VllmChatModel:
@@ -107,6 +108,27 @@ class VllmChatModel:
         await self._engine.reset_prefix_cache()
         self.name = path.name
 
+    async def load_adapter(self, folder: str) -> None:
+        """Load the LoRA adapter of a folder. Raises ConfigError for one that does not fit the engine."""
+        try:
+            await self._engine.add_lora(self._adapter(folder))
+        except Exception as error:  # vLLM passes on whatever its worker raised, and the engine lives on
+            reason = " ".join(str(error).split())[-300:]
+            raise ConfigError(f"{folder}: vLLM cannot load this LoRA adapter ({reason})") from error
+
+    async def unload_adapter(self, folder: str) -> None:
+        """Forget an adapter; nothing happens when it is not loaded."""
+        number = self._adapters.pop(folder, None)
+        if number is not None:
+            await self._engine.remove_lora(number)
+
+    def _adapter(self, folder: str) -> Any:
+        """vLLM's request for an adapter: a number of its own for each folder."""
+        from vllm.lora.request import LoRARequest
+
+        number = self._adapters.setdefault(folder, next(self._serial) + 1)
+        return LoRARequest(folder, number, folder)
+
     async def close(self) -> None:
         """Stop the engine's processes; safe to call again."""
         if self._open:
@@ -138,7 +160,10 @@ class VllmChatModel:
         unique = f"{request.request_id}-{next(self._serial)}"
         sampling = self._sampling(request, min(request.max_tokens, room), final_only)
         try:
-            async for output in self._engine.generate({"prompt_token_ids": tokens}, sampling, unique):
+            adapter = self._adapter(request.adapter) if request.adapter else None
+            async for output in self._engine.generate(
+                {"prompt_token_ids": tokens}, sampling, unique, lora_request=adapter
+            ):
                 yield output
         except EngineDeadError as error:
             raise EngineDied(f"model {self.name}: the vLLM engine died; the log above says why") from error

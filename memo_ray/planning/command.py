@@ -14,9 +14,10 @@ from memo_ray.corpus.assembly import Assembly, prepare
 from memo_ray.corpus.loaders import list_files
 from memo_ray.corpus.reading import plan_units, read_unit
 from memo_ray.errors import ConfigError
-from memo_ray.planning.plan import Plan, Rates, all_pairs_prompts, make_plan
-from memo_ray.planning.ratios import Ratios, measured, stated
+from memo_ray.planning.plan import Plan, Rates, make_plan, nothing_asked, read_step, size_of
+from memo_ray.planning.ratios import READING_STEPS, Ratios, measured, stated
 from memo_ray.rows import Chunk, Document, Group, Reject
+from memo_ray.synthesis.settings import StepSettings
 from memo_ray.workspace import open_run
 
 
@@ -31,6 +32,9 @@ def plan_run(
     ratios = ratios_of(measured_run, config) if measured_run else stated(config.synthesis)
     plans = []
     for corpus in config.corpora:
+        if corpus.reflections or config.synthesis.source == "documents":
+            plans.append(nothing_asked(corpus.name, "no generator runs: its pairs or texts are trained as they are"))
+            continue
         chunks, groups = corpus_of(corpus)
         plans.append(make_plan(corpus.name, chunks, groups, config.synthesis, ratios, rates, prices))
     return plans
@@ -38,6 +42,11 @@ def plan_run(
 
 def corpus_of(config: CorpusConfig) -> tuple[list[Chunk], list[Group]]:
     """The chunks and groups that the corpus stage will make, read in this process."""
+    if config.benchmark is not None:
+        from memo_ray.evaluation.benchmarks.corpus import assemble, open_benchmark
+
+        tables = assemble(config, open_benchmark(config))
+        return tables.chunks, tables.groups
     listing = list_files(config)
     documents: list[Document] = []
     chunks: list[Chunk] = []
@@ -46,7 +55,7 @@ def corpus_of(config: CorpusConfig) -> tuple[list[Chunk], list[Group]]:
         for item in read_unit(unit, config):
             assembly.add(item if isinstance(item, Reject) else prepare(item, config))
             documents.clear()  # only the chunks are counted
-    return chunks, assembly.finish()[0]
+    return chunks, assembly.finish(lambda: ((chunk.chunk_id, chunk.text) for chunk in chunks))[0]
 
 
 def ratios_of(run: str, config: RunConfig) -> Ratios:
@@ -62,12 +71,14 @@ def ratios_of(run: str, config: RunConfig) -> Ratios:
     theirs = workspace.config.synthesis
     if theirs.prompts != config.synthesis.prompts:
         raise ConfigError(f"--measured {run}: was made with prompts: {theirs.prompts}; give a run with this one's")
-    groups, chunks = corpus.rows("groups", Group), corpus.record.rows["chunks"]
-    facts = synthesis.record.facts
-    once = measured(facts, chunks, 0.0, "")
-    size = 1 if theirs.prompts == "sentence" else theirs.connections.batch_size
-    every = all_pairs_prompts(groups, once.offered, size)
-    return measured(facts, chunks, every, f"measured by {Path(run).name} ({chunks} chunks)")
+    chunks, settings = corpus.rows("chunks", Chunk), StepSettings.load(theirs)
+    read = {
+        step: read_step(step, chunks, settings, stated(theirs)).input_tokens
+        for step in READING_STEPS
+        if step not in theirs.without
+    }
+    source = f"measured by {Path(run).name} ({len(chunks)} chunks)"
+    return measured(synthesis.record.facts, size_of(chunks, settings), theirs, read, source)
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

@@ -7,16 +7,17 @@ later steps are estimated from `Ratios`, and every row says which it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from memo_ray.config.models import OpenAIModel, Prices, VllmModel
 from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.models.spending import money
 from memo_ray.models.tokens import estimated_tokens
-from memo_ray.planning.ratios import READING_STEPS, Ratios, StepRatio
+from memo_ray.planning.ratios import READING_STEPS, Corpus, Ratios, StepRatio, batch_size, rephrased
 from memo_ray.rows import Chunk, Group
 from memo_ray.synthesis import extraction
+from memo_ray.synthesis.consolidation import JOINS_A_CHUNK
 from memo_ray.synthesis.settings import StepSettings
 
 TEMPLATE_TOKENS = 20
@@ -87,19 +88,22 @@ def make_plan(
 ) -> Plan:
     """The plan for one corpus. `prices` of the generator's own settings count when none are given."""
     settings = StepSettings.load(config)
-    mean = sum(estimated_tokens(chunk.text) for chunk in chunks) / max(1, len(chunks))
-    candidates = step_5_prompts(groups, ratios, config)
-    units = {"connections": candidates} if "connections" not in config.without else {}
+    texts = {chunk.chunk_id: len(settings.texts(chunk)) for chunk in chunks}
+    size = size_of(chunks, settings)
+    connects = "connections" not in config.without
+    candidates = step_5_prompts(groups, texts, ratios, config) if connects else 0
+    units: dict[str, float] = {"connections": candidates, "rephrase": rephrased(size, ratios.pairs, config)}
     rows = [read_step(step, chunks, settings, ratios) for step in READING_STEPS if step not in config.without]
     for step in STEP_ORDER:
         ratio = ratios.steps.get(step)
         if step in READING_STEPS or step in config.without or ratio is None:
             continue
-        row = estimated_step(step, units.get(step, len(chunks)), mean, ratio)
+        if config.prompts == "sentence" and step == "consolidation":  # a chunk's joins are so many at most
+            units[step] = min(size.texts, size.chunks * JOINS_A_CHUNK * config.samples / max(ratio.prompts, 1e-9))
+        row = estimated_step(step, units.get(step, size.texts), size.chunk_tokens, ratio)
         if row.prompts:
             rows.append(row)
-    connected = candidates * ratios.connected if "connections" in units else 0.0
-    reflections = round(len(chunks) * ratios.offered + connected)
+    reflections = round(size.texts * ratios.pairs + candidates * ratios.connected)
     reflections = min(reflections, config.max_reflections or reflections)
     generator = config.generator
     prices = prices or (generator.prices if isinstance(generator, OpenAIModel) else None)
@@ -121,6 +125,17 @@ def make_plan(
     )
 
 
+def nothing_asked(corpus: str, source: str) -> Plan:
+    """The plan for a corpus whose synthesis asks no generator; `source` says why."""
+    return Plan(corpus, 0, 0, source, (), 0, 0, None, None, "")
+
+
+def size_of(chunks: Sequence[Chunk], settings: StepSettings) -> Corpus:
+    """How many chunks and texts there are, and how long a chunk is."""
+    tokens = sum(estimated_tokens(chunk.text) for chunk in chunks)
+    return Corpus(len(chunks), sum(len(settings.texts(chunk)) for chunk in chunks), tokens / max(1, len(chunks)))
+
+
 def read_step(step: str, chunks: Iterable[Chunk], settings: StepSettings, ratios: Ratios) -> StepPlan:
     """Step 1a or 1b: its own prompts, made and counted, with the tokens of their texts."""
     prompts = tokens = cached = 0
@@ -135,35 +150,39 @@ def read_step(step: str, chunks: Iterable[Chunk], settings: StepSettings, ratios
                 cached += round(estimated_tokens(chunk.text))
             elif not whole:
                 cached += size - estimated_tokens(prompt.messages[-1]["content"]) - TEMPLATE_TOKENS
-    known = ratios.steps.get(step, StepRatio(0, 0, 0))
-    return StepPlan(step, prompts, tokens, cached, round(prompts * known.output), exact=True)
+    known, scale = ratios.steps.get(step, StepRatio(0, 0, 0)), ratios.read.get(step, 1.0)
+    if known.cached is not None:
+        cached = round(tokens * known.cached)
+    return StepPlan(step, prompts, round(tokens * scale), round(cached * scale), round(prompts * known.output), True)
 
 
-def estimated_step(step: str, units: int, chunk_tokens: float, ratio: StepRatio) -> StepPlan:
-    """A later step: so many prompts for each unit, with the chunk in each where the step shows it."""
+def estimated_step(step: str, units: float, chunk_tokens: float, ratio: StepRatio) -> StepPlan:
+    """A later step: so many prompts for each unit (text, candidate), with the chunk where the step shows it."""
     prompts = round(units * ratio.prompts)
     shown = chunk_tokens if ratio.chunk else 0.0
     tokens = prompts * (ratio.extra_input + shown)
-    cached = tokens * ratio.cached + prompts * shown
+    cached = prompts * shown if ratio.cached is None else tokens * ratio.cached
     return StepPlan(step, prompts, round(tokens), round(cached), round(prompts * ratio.output))
 
 
-def all_pairs_prompts(groups: Iterable[Group], offered: float, batch_size: int) -> float:
-    """Step 5 as in the paper: every pair against batches of the pairs of all later chunks of its group."""
-    return sum(
-        offered * math.ceil(later * offered / batch_size)
-        for group in groups
-        for later in range(1, len(group.chunk_ids))
-    )
+def step_5_prompts(groups: Iterable[Group], texts: Mapping[str, int], ratios: Ratios, config: SynthesisConfig) -> int:
+    """The candidates that Step 5 will look at, at most `max_prompts` a group. `texts`: of every chunk.
 
-
-def step_5_prompts(groups: Sequence[Group], ratios: Ratios, config: SynthesisConfig) -> int:
-    """The candidates that Step 5 will look at, after the share and the cap a group."""
-    size = 1 if config.prompts == "sentence" else config.connections.batch_size
-    share = 1.0 if config.connections.candidates == "all_pairs" else ratios.candidate_share
-    most = config.connections.max_prompts
-    each = [all_pairs_prompts([group], ratios.offered, size) * share for group in groups]
-    return round(sum(min(count, most) if most is not None else count for count in each))
+    As in the paper, every pair against batches of the pairs of all later chunks of its group; with `shared_entities`
+    no more than the links of its pairs make.
+    """
+    size, most = batch_size(config), config.connections.max_prompts
+    total = 0.0
+    for group in groups:
+        pairs = [texts[chunk_id] * ratios.offered for chunk_id in group.chunk_ids]
+        later, count = sum(pairs), 0.0
+        for here in pairs:
+            later -= here
+            count += here * math.ceil(max(0.0, later - 1e-6) / size)
+        if config.connections.candidates == "shared_entities":
+            count = min(count, sum(pairs) * ratios.linked)
+        total += count if most is None else min(count, most)
+    return round(total)
 
 
 def gpu_hours(steps: Iterable[StepPlan], rates: Rates, generator: VllmModel) -> float:

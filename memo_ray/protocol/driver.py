@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.errors import ConfigError, GenerationError
-from memo_ray.models.chat import ChatModel, ChatRequest
+from memo_ray.models.chat import ChatModel, ChatReply, ChatRequest
 from memo_ray.protocol.protocol import advance, start
+from memo_ray.protocol.routing import ANY, Router
 from memo_ray.protocol.state import (
     Ask,
     Asked,
@@ -95,6 +96,7 @@ class Transport:
     executive: ChatModel
     memories: Mapping[str, ChatModel]
     retriever: Retriever | None
+    router: Router | None
     run_id: str
     tasks: dict[str, asyncio.Task[Event]] = field(default_factory=dict)
     cancelled: list[asyncio.Task[Event]] = field(default_factory=list)
@@ -127,12 +129,40 @@ class Transport:
             top_p=ask.top_p,
             schema=ask.schema,
         )
-        model = self.executive if ask.to == "executive" else self.memories[ask.memory]
         try:
+            if ask.memory == ANY:
+                return await self.routed(ask.id, request)
+            model = self.executive if ask.to == "executive" else self.memories[ask.memory]
             reply = await model.chat(request)
         except GenerationError as error:
             return Failed(ask.id, str(error))
         return Reply(ask.id, reply.text, reply.input_tokens, reply.output_tokens, reply.finish_reason)
+
+    async def routed(self, ask_id: str, request: ChatRequest) -> Reply:
+        """The answer that counts, of the memories that the router chooses; tokens are those of all of them.
+
+        One that fails is passed over. Raises GenerationError when none answered.
+        """
+        assert self.router is not None  # run_protocol has checked
+        question = request.messages[-1]["content"]
+        names = self.router.choose(question)
+        asks = (self.memories[name].chat(replace(request, request_id=f"{request.request_id}/{name}")) for name in names)
+        came = dict(zip(names, await asyncio.gather(*asks, return_exceptions=True), strict=True))
+        for error in came.values():
+            if isinstance(error, BaseException) and not isinstance(error, GenerationError):
+                raise error
+        replies = {name: reply for name, reply in came.items() if isinstance(reply, ChatReply)}
+        if not replies:
+            raise GenerationError(f"no memory answered: {next(iter(came.values()))}")
+        kept = self.router.keep(question, {name: reply.text for name, reply in replies.items()})
+        return Reply(
+            ask_id,
+            replies[kept].text,
+            sum(reply.input_tokens for reply in replies.values()),
+            sum(reply.output_tokens for reply in replies.values()),
+            replies[kept].finish_reason,
+            kept,
+        )
 
     async def found_by(self, lookup: Retrieve) -> Event:
         """The retriever's passages as an event."""
@@ -183,24 +213,27 @@ async def run_protocol(
     schema_enforced: bool = False,
     run_id: str | None = None,
     retriever: Retriever | None = None,
+    router: Router | None = None,
     entity: str = "",
 ) -> Outcome:
     """Answer `question` with the protocol that `config` describes.
 
     `on_emit` is called with every stage event as it happens. `schema_enforced`: the executive's endpoint holds
     replies to their schema, so that unusable ones are not sent back for repair. `run_id` begins every request's
-    id and must be unique among questions under way; none: a random one. `retriever`: needed with `hybrid`.
-    `entity`: the entity, where it is known (see Asked). Cancelling the call cancels its asks. Raises
-    ProtocolError when the question is empty and ConfigError when a memory or the retriever that `config` names is
-    missing; a model that cannot answer does not raise but degrades the answer.
+    id and must be unique among questions under way; none: a random one. `retriever`: needed with `hybrid`, `router`
+    with `routing`. `entity`: the entity, where it is known (see Asked). Cancelling the call cancels its asks. Raises
+    ProtocolError when the question is empty and ConfigError when a memory, the retriever or the router that `config`
+    needs is missing; a model that cannot answer does not raise but degrades the answer.
     """
     memories = memories_of(memory, config)
     if config.hybrid is not None and retriever is None:
         raise ConfigError("protocol.hybrid: needs a retriever over the documents, and there is none here; leave it out")
+    if config.routing is not None and router is None:
+        raise ConfigError("protocol.routing: needs a router over the memories, and there is none here; leave it out")
     clock = asyncio.get_running_loop().time
     watch = Stopwatch(clock())
     ends_at = None if config.deadline_s is None else watch.began + config.deadline_s
-    transport = Transport(executive, memories, retriever, run_id or uuid.uuid4().hex)
+    transport = Transport(executive, memories, retriever, router, run_id or uuid.uuid4().hex)
     lines = [header(config, schema_enforced), line(Asked(question, entity))]
     state, effects = start(question, config, schema_enforced, entity)
     try:

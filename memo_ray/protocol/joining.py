@@ -104,7 +104,7 @@ def majority(state: State, items: list[Waiting]) -> Evidence:
         answer=UNKNOWN if unsure else answer,
         unsure=unsure,
         note=next((item.note for item in won if item.note), ""),
-        memory=items[0].memory,
+        memory=won[0].speaker or items[0].memory,
         agreement=f"{len(won)} of {len(items)}" if len(items) > 1 else "",
     )
 

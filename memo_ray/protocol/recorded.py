@@ -12,6 +12,7 @@ from memo_ray.errors import GenerationError
 from memo_ray.models.chat import ChatModel, ChatReply, ChatRequest
 from memo_ray.protocol.protocol import trace
 from memo_ray.protocol.quoting import key
+from memo_ray.protocol.routing import ANY
 from memo_ray.protocol.state import Ask, Reply
 from memo_ray.protocol.transcript import read_transcript
 
@@ -20,8 +21,8 @@ Said = Mapping[str, Reply]
 
 
 def memory_replies(lines: Iterable[str]) -> dict[str, dict[str, Reply]]:
-    """What each memory ("" where there is one) said in a transcript, by the wording it was asked in; of a question
-    put twice the last reply. Raises ProtocolError for a transcript that cannot be read."""
+    """What each memory ("" where there is one, or where a router chose) said in a transcript, by the wording it was
+    asked in; of a question put twice the last reply. Raises ProtocolError for a transcript that cannot be read."""
     lines = list(lines)
     _, _, events = read_transcript(lines)
     replies = {event.id: event for event in events if isinstance(event, Reply)}
@@ -29,7 +30,8 @@ def memory_replies(lines: Iterable[str]) -> dict[str, dict[str, Reply]]:
     for effects in trace(lines):
         for effect in effects:
             if isinstance(effect, Ask) and effect.to == "memory" and effect.id in replies:
-                said.setdefault(effect.memory, {})[key(effect.messages[-1]["content"])] = replies[effect.id]
+                name = "" if effect.memory == ANY else effect.memory
+                said.setdefault(name, {})[key(effect.messages[-1]["content"])] = replies[effect.id]
     return said
 
 

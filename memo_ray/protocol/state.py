@@ -37,13 +37,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model said to Ask `id`, with the tokens it took."""
+    """What a model said to Ask `id`, with the tokens it took. `memory`: which one, where a router chose it."""
 
     id: str
     text: str
     input_tokens: int = 0
     output_tokens: int = 0
     finish_reason: str = "stop"
+    memory: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,8 @@ class Waiting:
     """An Ask or Retrieve without its reply, or a reply that waits for those of its turn.
 
     `place`: which of the turn's sub-questions, from 1; `wording`: the text that is put, when it is not the
-    question's own; `memory`: which of several memories. `put`: the effect has gone out. A dead end starts out
-    answered. `passages`: what a retriever found.
+    question's own; `memory`: which of several memories; `speaker`: the one that answered, where a router chose it.
+    `put`: the effect has gone out. A dead end starts out answered. `passages`: what a retriever found.
     """
 
     id: str
@@ -159,6 +160,7 @@ class Waiting:
     place: int = 0
     wording: str = ""
     memory: str = ""
+    speaker: str = ""
     put: bool = True
     passages: tuple[Passage, ...] = ()
 
@@ -227,7 +229,7 @@ class State:
 class Ask:
     """Put `messages` to a model and bring back Reply or Failed with the same id.
 
-    `memory`: which of several memories is asked; empty where there is one.
+    `memory`: which of several memories is asked, `routing.ANY` when a router decides; empty where there is one.
     """
 
     id: str

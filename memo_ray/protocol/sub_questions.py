@@ -1,8 +1,8 @@
 """What happens to the sub-questions of one interaction: which are put to the memory, in which words, and in what order.
 
 Each is put alone, without the others' context. A dead end (Table 15) is not put again: it is answered here. Beyond
-the paper, a sub-question may go to several memories, be put in several wordings, and be looked up in the documents
-when no memory knows it. `joining.py` makes evidence of what comes back.
+the paper, a sub-question may go to several memories or to those that a router chooses, be put in several wordings,
+and be looked up in the documents when no memory knows it. `joining.py` makes evidence of what comes back.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from memo_ray.protocol.abstention import UNKNOWN, is_unsure, memory_messages
 from memo_ray.protocol.evidence import DEAD_END
 from memo_ray.protocol.executive import STAGES
 from memo_ray.protocol.quoting import blank, clean, key, quote
+from memo_ray.protocol.routing import ANY
 from memo_ray.protocol.stage import add_facts, emit
 from memo_ray.protocol.state import (
     Answered,
@@ -83,6 +84,8 @@ def to_memories(state: State, question: SubQuestion, place: int, dead: bool) -> 
     base = f"{state.stage}-{state.turn:03d}.m{place:03d}"
     if dead:
         return (Waiting(base, "memory", question, UNKNOWN, DEAD_END, place),)
+    if state.config.routing is not None:
+        return (Waiting(base, "memory", question, place=place, memory=ANY, put=False),)
     names = state.config.memories or ("",)
     return tuple(
         Waiting(f"{base}.{name}" if name else base, "memory", question, place=place, memory=name, put=False)
@@ -135,7 +138,7 @@ def hear(state: State, waiting: Waiting, event: Answered) -> State:
     elif isinstance(event, Retrieved):
         heard = replace(waiting, answer="", passages=event.passages)
     else:
-        heard = replace(waiting, answer=event.text)
+        heard = replace(waiting, answer=event.text, speaker=event.memory)
     return replace(state, waiting=tuple(heard if item is waiting else item for item in state.waiting))
 
 

@@ -13,10 +13,13 @@ Support = Mapping[int, dict[str, Any]]
 """What the ledger has for the memory's answers, by number of evidence; see `citations.ledger.Support.body`."""
 
 
-def answer_body(answer_id: str, question: str, outcome: Outcome, support: Support | None = None) -> dict[str, Any]:
+def answer_body(
+    answer_id: str, question: str, outcome: Outcome, support: Support | None = None, memories: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The whole answer. `transcript`: JSON lines that `protocol.replay` takes. `seconds`: from question to answer.
 
-    `degraded`: no executive synthesised the answer; it was picked from the evidence. `usage` is in tokens.
+    `degraded`: no executive synthesised the answer; it was picked from the evidence. `usage` is in tokens. `memories`:
+    NAME@VERSION of the registered memories that it was put to.
     """
     support = support or {}
     return {
@@ -29,6 +32,7 @@ def answer_body(answer_id: str, question: str, outcome: Outcome, support: Suppor
             {"number": number, "supported": found["supported"], "score": found["score"]}
             for number, found in sorted(support.items())
         ],
+        "memories": list(memories),
         "entity": outcome.done.entity,
         "confirmed": outcome.done.confirmed,
         "degraded": outcome.done.degraded,

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
-from ray import serve
-from ray.serve import Application, Deployment
+from ray.serve import Application
 
 from memo_ray.citations.files import LedgerFiles
-from memo_ray.config.models import ModelConfig, OpenAIModel
+from memo_ray.config.models import OpenAIModel
 from memo_ray.config.serving import ReplicaSettings, ServingConfig
 from memo_ray.errors import ConfigError
-from memo_ray.models.ray_engine import actor_resources
-from memo_ray.serving.deployments import GatewayDeployment, ModelDeployment, ProtocolDeployment
-from memo_ray.serving.failures import RETRY_AFTER_S
+from memo_ray.serving.deployments import GatewayDeployment
 from memo_ray.serving.gateway import GatewaySettings
 from memo_ray.serving.keys import Key, digest_of, read_keys
 from memo_ray.serving.ledger import LedgerDeployment
-
-ENGINE_CPUS = 0.75
-"""Cores that Ray reserves for an engine on a CPU: its worker process binds its own threads anyway."""
-
-LIGHT_CPUS = 0.1
-"""Cores reserved for a deployment that only waits for others."""
-
-STARTS = 2
-"""How often a replica may fail to start before the deployment has failed."""
+from memo_ray.serving.memories import MemoriesDeployment
+from memo_ray.serving.options import LIGHT_CPUS, deployment, model_deployment
+from memo_ray.serving.questions import ProtocolDeployment
+from memo_ray.serving.replies import Defaults
 
 
 def build_app(
@@ -35,81 +26,56 @@ def build_app(
     memory_path: str | None,
     executive_path: str | None,
     ledgers: tuple[LedgerFiles, ...] = (),
+    run: str = "",
 ) -> Application:
     """The deployments, bound to each other. A path is the folder of a vLLM model's weights; none: the model that
     the config names, found by the replica itself. Without `ledgers`, answers come without citations of documents.
 
-    Raises ConfigError when `api_key_env` names a variable that is not set, and for options of the protocol that
+    With `serving.memories` there is no deployment `memory` here but one that starts those of the registry of `run`, a
+    run's folder or URL. Raises ConfigError when `api_key_env` names a variable that is not set, and for options that
     lack what they need.
     """
-    if config.protocol.hybrid is not None and not ledgers:
+    if config.protocol.hybrid is not None and not (ledgers or config.memories):
         raise ConfigError("serving.protocol.hybrid: needs the corpus's chunks; serve a run, or name its `ledgers`")
-    if config.protocol.memories:
-        raise ConfigError("serving.protocol.memories: one memory is served here; leave the names out")
-    memory = model_deployment("memory", config, config.memory, config.memory_replicas, memory_path)
-    executive = model_deployment("executive", config, config.executive, config.executive_replicas, executive_path)
+    if config.protocol.memories or config.protocol.routing:
+        raise ConfigError("serving.protocol.memories, routing: name them as serving.memories and serving.routing")
+    if config.memories and not run:
+        raise ConfigError("serving.memories: needs the run whose registry names them; give its folder or URL as `run`")
     light = {"num_cpus": LIGHT_CPUS}
-    ledger = (
-        deployment(LedgerDeployment, "ledger", config, ReplicaSettings(), light).bind(
+    executive = model_deployment("executive", config, config.executive, config.executive_replicas, executive_path)
+    memory = memories = ledger = None
+    if config.memories:
+        # One replica: it alone starts and ends engines. Every question calls it twice, for microseconds.
+        one = ReplicaSettings(max_ongoing_requests=places_of(config))
+        memories = deployment(MemoriesDeployment, "memories", config, one, light).options(
+            user_config={"memories": list(config.memories)}, max_queued_requests=places_of(config)
+        )
+        memories = memories.bind(config, run)
+    else:
+        memory = model_deployment("memory", config, config.memory, config.memory_replicas, memory_path)
+    if ledgers and memory is not None:
+        ledger = deployment(LedgerDeployment, "ledger", config, ReplicaSettings(), light).bind(
             ledgers, config.protocol.hybrid, config.citation_embedder
         )
-        if ledgers
-        else None
-    )
     schema_enforced = not isinstance(config.executive, OpenAIModel) or config.executive.structured_outputs
     protocol = deployment(ProtocolDeployment, "protocol", config, config.protocol_replicas, light).bind(
-        executive, memory, config.protocol, schema_enforced, ledger
+        executive, memory, config.protocol, schema_enforced, ledger, config.routing
     )
-    alone = {"memory": memory, "executive": executive} if config.expose_executive else {"memory": memory}
-    replicas = (config.memory_replicas, config.executive_replicas, config.protocol_replicas)
-    # The gateway takes more requests than the others have places and seats in the queue for, so that a refusal is
-    # its own, in OpenAI's shape, and not Serve's.
-    places = sum(r.max_ongoing_requests * r.max_replicas for r in replicas) + 4 * config.max_queued_requests
+    alone = {"memory": memory} if memory is not None else {}
+    alone |= {"executive": executive} if config.expose_executive else {}
+    offered = ("memo", "memory", "executive") if config.expose_executive else ("memo", "memory")
     gateway = deployment(
-        GatewayDeployment, "gateway", config, ReplicaSettings(max_ongoing_requests=places), light
-    ).options(max_queued_requests=places)
-    return gateway.bind(alone, protocol, gateway_settings(config, ("memo", *alone)))
+        GatewayDeployment, "gateway", config, ReplicaSettings(max_ongoing_requests=places_of(config)), light
+    ).options(max_queued_requests=places_of(config))
+    return gateway.bind(alone, protocol, gateway_settings(config, offered), memories)
 
 
-def model_deployment(
-    name: str, config: ServingConfig, model: ModelConfig, replicas: ReplicaSettings, path: str | None
-) -> Application:
-    """The memory's or the executive's deployment."""
-    made = deployment(ModelDeployment, name, config, replicas, resources(model, config.accelerator))
-    return made.options(user_config={"weights": path}).bind(model, f"serving.{name}")
-
-
-def deployment(
-    kind: type, name: str, config: ServingConfig, replicas: ReplicaSettings, reserved: dict[str, Any]
-) -> Deployment:
-    """`kind` with Serve's options."""
-    options: dict[str, Any] = {
-        "name": name,
-        "ray_actor_options": reserved,
-        "max_ongoing_requests": replicas.max_ongoing_requests,
-        "max_queued_requests": config.max_queued_requests,
-        "backpressure_config": {"status_code": 429, "retry_after_s": RETRY_AFTER_S},
-        "max_constructor_retry_count": STARTS,
-        "graceful_shutdown_timeout_s": config.drain_timeout_s,
-        "graceful_shutdown_wait_loop_s": 0.1,
-        "health_check_period_s": 2,
-        "health_check_timeout_s": 30,
-    }
-    if replicas.min_replicas == replicas.max_replicas:
-        options["num_replicas"] = replicas.max_replicas
-    else:
-        bounds = {"min_replicas", "max_replicas", "target_ongoing_requests"}
-        options["autoscaling_config"] = replicas.model_dump(include=bounds)
-    return serve.deployment(**options)(kind)
-
-
-def resources(model: ModelConfig, accelerator: str) -> dict[str, Any]:
-    """What Ray reserves for one replica of `model`."""
-    if isinstance(model, OpenAIModel):
-        return {"num_cpus": LIGHT_CPUS}
-    if accelerator == "gpu" or (accelerator == "auto" and actor_resources(model)["num_gpus"]):
-        return {"num_cpus": 1, "num_gpus": model.gpus}
-    return {"num_cpus": ENGINE_CPUS, "num_gpus": 0}
+def places_of(config: ServingConfig) -> int:
+    """More requests than all others have places and seats in the queue for, so that a refusal is the gateway's own, in
+    OpenAI's shape, and not Serve's."""
+    memories = [config.memory_replicas] * max(1, len(config.memories))
+    replicas = (*memories, config.executive_replicas, config.protocol_replicas)
+    return sum(r.max_ongoing_requests * r.max_replicas for r in replicas) + 4 * config.max_queued_requests
 
 
 def gateway_settings(config: ServingConfig, models: tuple[str, ...]) -> GatewaySettings:
@@ -120,14 +86,20 @@ def gateway_settings(config: ServingConfig, models: tuple[str, ...]) -> GatewayS
             f"serving.api_key_env: the environment variable {config.api_key_env} is not set; export the key that "
             "clients must send"
         )
-    keys = [Key(name="default", sha256=digest_of(key))] if key else []
+    keys = [Key(name="default", sha256=digest_of(key), admin=True)] if key else []
     if config.keys_file:
         keys += read_keys(Path(config.keys_file))
     return GatewaySettings(
         keys=tuple(keys),
         models=models,
-        max_tokens={"memory": config.protocol.memory_max_tokens, "executive": config.protocol.executive_max_tokens},
-        temperatures={"memory": 0.0, "executive": 1.0},
+        defaults=Defaults(
+            max_tokens={
+                "memory": config.protocol.memory_max_tokens,
+                "executive": config.protocol.executive_max_tokens,
+            },
+            temperatures={"memory": 0.0, "executive": 1.0},
+        ),
         max_request_bytes=config.max_request_kb * 1024,
         timeout_s=config.request_timeout_s,
+        routed=config.routing is not None,
     )

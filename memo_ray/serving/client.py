@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,9 @@ import httpx
 from memo_ray.errors import ConfigError, GenerationError
 
 CONNECT_S = 5.0
+TABLE_S = 30.0
+LOOK_S = 0.5
+"""Seconds between looks at a swap."""
 
 
 def ask(
@@ -48,6 +52,32 @@ def ask(
         ) from None
     except json.JSONDecodeError:
         raise GenerationError(f"{url}: does not answer like a memo-ray gateway; check the address") from None
+
+
+def swap(url: str, memory: str, api_key: str, wait_s: float = 900) -> None:
+    """Have the gateway serve this version of a memory (NAME@VERSION), or the newest again (NAME); return once it does.
+
+    Raises ConfigError when it refuses, GenerationError when the version cannot be loaded or not within `wait_s`.
+    """
+    name, _, version = memory.partition("@")
+    headers = {"Authorization": f"Bearer {api_key}"}
+    end = time.monotonic() + wait_s
+    try:
+        with httpx.Client(base_url=url, headers=headers, timeout=TABLE_S, trust_env=False) as client:
+            response = client.post("/admin/memories", json={"memory": memory})
+            while time.monotonic() < end:
+                if response.status_code not in (200, 202):
+                    raise refusal(url, response)
+                row = next(row for row in response.json()["memories"] if row["entry"] == name)
+                if row["error"] and not row["loading"]:
+                    raise GenerationError(f"{url}: {row['error']}")
+                if row["serves"] == memory or (not version and row["serves"] and not row["loading"]):
+                    return
+                time.sleep(LOOK_S)
+                response = client.get("/admin/memories")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise GenerationError(f"{url}: the gateway cannot be reached ({error or type(error).__name__})") from None
+    raise GenerationError(f"{url}: {memory} was not loaded within {wait_s:g} s; GET /admin/memories says how far it is")
 
 
 def healthy(url: str) -> bool:

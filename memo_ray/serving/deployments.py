@@ -1,4 +1,4 @@
-"""The classes that Ray Serve runs: a model (memory, executive), the protocol, and the gateway in front.
+"""Two of the classes that Ray Serve runs: a model (memory, executive), and the gateway in front.
 
 Plain dictionaries go between them, so that only a model's replica imports its engine.
 """
@@ -16,20 +16,15 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from memo_ray.artifacts.place import local_folder
+from memo_ray.artifacts.place import Location, local_folder
 from memo_ray.config.models import ModelConfig, OpenAIModel
-from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.models.chat import ChatModel, ChatRequest
 from memo_ray.models.opening import open_model
 from memo_ray.models.sources import check_folder, resolve
-from memo_ray.protocol.driver import Outcome, run_protocol
-from memo_ray.protocol.state import Emit
-from memo_ray.serving.answers import answer_body
 from memo_ray.serving.failures import new_door
 from memo_ray.serving.gateway import GatewaySettings, create_app
-from memo_ray.serving.handles import HandleBackend, HandleChatModel
-from memo_ray.serving.ledger import HandleRetriever, support_of
+from memo_ray.serving.handles import HandleBackend
 
 
 class ModelDeployment:
@@ -44,6 +39,7 @@ class ModelDeployment:
         self._key = key
         self._model: ChatModel | None = None
         self._weights: str | None = None
+        self._adapters: dict[Location, str] = {}
         self._calls: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Condition()
         self._swapping = False
@@ -84,13 +80,21 @@ class ModelDeployment:
     async def chat(self, request: dict[str, Any]) -> dict[str, Any]:
         """A ChatRequest's fields in, a ChatReply's out. Raises GenerationError."""
         async with self._call() as model:
-            return asdict(await model.chat(ChatRequest(**request)))
+            return asdict(await model.chat(await self._request(request)))
 
     async def stream(self, request: dict[str, Any]) -> AsyncIterator[str | dict[str, Any]]:
         """The reply's text piece by piece, then a ChatReply's fields. Raises GenerationError."""
         async with self._call() as model:
-            async for piece in model.stream(ChatRequest(**request)):
+            async for piece in model.stream(await self._request(request)):
                 yield piece if isinstance(piece, str) else asdict(piece)
+
+    async def load_adapter(self, adapter: Location) -> None:
+        """Have a LoRA adapter ready for the first request. Raises ConfigError for one that does not fit."""
+        await self._ready().load_adapter(await self._local(adapter))  # type: ignore[attr-defined]
+
+    async def unload_adapter(self, adapter: Location) -> None:
+        """Forget a LoRA adapter."""
+        await self._ready().unload_adapter(await self._local(adapter))  # type: ignore[attr-defined]
 
     async def stop(self) -> None:
         """Cancel the calls under way and refuse new ones, so that this replica can end at once."""
@@ -127,6 +131,18 @@ class ModelDeployment:
                 async with self._changed:
                     self._changed.notify_all()
 
+    async def _request(self, fields: dict[str, Any]) -> ChatRequest:
+        adapter = fields.get("adapter")
+        return (
+            ChatRequest(**fields) if not adapter else ChatRequest(**{**fields, "adapter": await self._local(adapter)})
+        )
+
+    async def _local(self, adapter: Location) -> str:
+        """The adapter's folder on this node; the engine knows an adapter by it."""
+        if adapter not in self._adapters:
+            self._adapters[adapter] = str(await asyncio.to_thread(local_folder, adapter))
+        return self._adapters[adapter]
+
     def _folder(self, weights: str | None) -> Path | None:
         if isinstance(self._config, OpenAIModel):
             return None
@@ -143,74 +159,19 @@ class ModelDeployment:
         return self._model
 
 
-class ProtocolDeployment:
-    """Answers questions with the configured protocol over the deployments of executive and memory.
-
-    `schema_enforced`: the executive holds its replies to a JSON schema. `ledger`: where citations come from, and
-    passages with `hybrid`; none: answers come without support.
-    """
+@serve.ingress()
+class GatewayDeployment:
+    """The HTTP side. `models`: the handles of the models that may be asked alone; `memories`: of the deployment that
+    knows the registered memories, where there are any."""
 
     def __init__(
         self,
-        executive: DeploymentHandle,
-        memory: DeploymentHandle,
-        config: ProtocolConfig,
-        schema_enforced: bool,
-        ledger: DeploymentHandle | None = None,
+        models: dict[str, DeploymentHandle],
+        protocol: DeploymentHandle,
+        settings: GatewaySettings,
+        memories: DeploymentHandle | None = None,
     ) -> None:
-        self._ledger = ledger
-        self._executive = executive
-        self._memory = memory
-        self._config = config
-        self._schema_enforced = schema_enforced
-
-    async def answer(self, answer_id: str, question: str) -> dict[str, Any]:
-        """The answer in the shape of POST /v1/answers. Raises ModelOutage when a model answers nothing at all."""
-        return await self._body(answer_id, question, await self._run(answer_id, question, None))
-
-    async def events(self, answer_id: str, question: str) -> AsyncIterator[dict[str, Any]]:
-        """{"event": ...} for every stage event as it happens, then {"answer": ...}."""
-        emitted: asyncio.Queue[Emit | None] = asyncio.Queue()
-        running = asyncio.create_task(self._run(answer_id, question, emitted))
-        running.add_done_callback(lambda _: emitted.put_nowait(None))
-        try:
-            while (event := await emitted.get()) is not None:
-                yield {"event": asdict(event)}
-            yield {"answer": await self._body(answer_id, question, running.result())}
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-
-    async def _body(self, answer_id: str, question: str, outcome: Outcome) -> dict[str, Any]:
-        return answer_body(answer_id, question, outcome, await support_of(self._ledger, outcome.done.evidence))
-
-    async def _run(self, answer_id: str, question: str, emitted: asyncio.Queue[Emit | None] | None) -> Outcome:
-        # One failed turn of the executive is an outage if it never spoke; of a batch of questions to the memory
-        # a few may fail.
-        executive = HandleChatModel(self._executive, "executive", patience=1)
-        memory = HandleChatModel(self._memory, "memory", patience=3)
-        outcome = await run_protocol(
-            question,
-            executive,
-            memory,
-            self._config,
-            emitted.put_nowait if emitted else None,
-            schema_enforced=self._schema_enforced,
-            run_id=answer_id,
-            retriever=HandleRetriever(self._ledger) if self._ledger is not None else None,
-        )
-        memory.check(1)
-        return outcome
-
-
-@serve.ingress()
-class GatewayDeployment:
-    """The HTTP side. `models`: the handles of the models that may be asked alone."""
-
-    def __init__(
-        self, models: dict[str, DeploymentHandle], protocol: DeploymentHandle, settings: GatewaySettings
-    ) -> None:
-        self._backend = HandleBackend(models, protocol)
+        self._backend = HandleBackend(models, protocol, memories)
         self._settings = settings
         self._door = new_door()
 

@@ -7,23 +7,26 @@ out as GenerationError or Busy; what a replica raised on purpose comes out as it
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
+from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import DeploymentStatusOverview
 
-from memo_ray.errors import GenerationError, MemoError
+from memo_ray.errors import ConfigError, GenerationError, MemoError
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.serving.backend import Busy
+from memo_ray.serving.roster import Target
+from memo_ray.serving.status import APPLICATION, deployment_states
 
-APPLICATION = "memo"
-"""Serve's name of the application."""
+logger = logging.getLogger(__name__)
 
 WAIT_FOR_PLACE_S = 0.05
 """Seconds between tries of a call whose queue is full."""
@@ -83,10 +86,11 @@ class HandleChatModel:
     outage, and an answer made without the model would only look like one.
     """
 
-    def __init__(self, handle: DeploymentHandle, name: str, patience: int) -> None:
+    def __init__(self, handle: DeploymentHandle, name: str, patience: float, adapter: str = "") -> None:
         self.name = name
         self._handle = handle
         self._patience = patience
+        self._adapter = adapter
         self._replies = 0
         self._failures = 0
 
@@ -94,7 +98,7 @@ class HandleChatModel:
         """The deployment's reply; while its queue is full, the call waits for a seat."""
         while True:
             try:
-                reply = ChatReply(**await reply_of(self._handle.chat.remote(asdict(request)), self.name))
+                reply = ChatReply(**await reply_of(self._handle.chat.remote(self._fields(request)), self.name))
             except BackPressureError:
                 # The question was let in at the gateway; the queue is full of its own kind and drains by itself.
                 await asyncio.sleep(WAIT_FOR_PLACE_S)
@@ -106,69 +110,133 @@ class HandleChatModel:
                 self._replies += 1
                 return reply
 
-    def check(self, patience: int, error: Exception | None = None) -> None:
-        """Raise ModelOutage when at least `patience` calls failed and none was answered."""
-        if self._failures >= patience and not self._replies:
+    def silent(self, patience: float = 1) -> bool:
+        """Whether at least `patience` calls failed and none was answered."""
+        return self._failures >= patience and not self._replies
+
+    def check(self, patience: float = 1, error: Exception | None = None) -> None:
+        """Raise ModelOutage for a model that is `silent`."""
+        if self.silent(patience):
             raise ModelOutage(f"the {self.name} does not answer: {error or 'every call failed'}")
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[str | ChatReply]:
         """The reply's text piece by piece, then the whole reply."""
-        async for piece in items_of(self._handle, "stream", self.name, asdict(request)):
+        async for piece in items_of(self._handle, "stream", self.name, self._fields(request)):
             yield piece if isinstance(piece, str) else ChatReply(**piece)
 
     async def close(self) -> None:
         """Nothing is held: the deployment outlives its callers."""
 
+    def _fields(self, request: ChatRequest) -> dict[str, Any]:
+        return asdict(request) | {"adapter": self._adapter}
+
 
 class HandleBackend:
-    """The gateway's Backend over the handles of the other deployments."""
+    """The gateway's Backend over the handles of the other deployments.
 
-    def __init__(self, models: dict[str, DeploymentHandle], protocol: DeploymentHandle) -> None:
+    `models`: those that may be asked alone. `memories`: the deployment that knows the registered memories; none: the
+    one memory of `models` is served.
+    """
+
+    def __init__(
+        self,
+        models: dict[str, DeploymentHandle],
+        protocol: DeploymentHandle,
+        memories: DeploymentHandle | None = None,
+    ) -> None:
         self._models = models
         self._protocol = protocol
+        self._memories = memories
+        self._returning: set[asyncio.Task[None]] = set()
+
+    async def memories(self) -> tuple[str, ...]:
+        """The registered memories that may be asked now."""
+        return () if self._memories is None else await reply_of(self._memories.names.remote(), "memories")
 
     async def chat(self, model: str, request: ChatRequest) -> ChatReply:
         """The reply of one model alone."""
         with busy():
-            return ChatReply(**await reply_of(self._models[model].chat.remote(asdict(request)), model))
+            async with self._asked_alone(model, request) as (handle, fields):
+                return ChatReply(**await reply_of(handle.chat.remote(fields), model))
 
     async def stream(self, model: str, request: ChatRequest) -> AsyncIterator[str | ChatReply]:
         """The same, piece by piece, then the whole reply."""
         with busy():
-            async for piece in items_of(self._models[model], "stream", model, asdict(request)):
-                yield piece if isinstance(piece, str) else ChatReply(**piece)
+            async with self._asked_alone(model, request) as (handle, fields):
+                async for piece in items_of(handle, "stream", model, fields):
+                    yield piece if isinstance(piece, str) else ChatReply(**piece)
 
-    async def answer(self, answer_id: str, question: str) -> dict[str, Any]:
+    async def answer(self, answer_id: str, question: str, memories: tuple[str, ...]) -> dict[str, Any]:
         """The whole protocol's answer."""
         with busy():
-            return await reply_of(self._protocol.answer.remote(answer_id, question), "protocol")
+            async with self._leased(memories) as targets:
+                return await reply_of(self._protocol.answer.remote(answer_id, question, targets), "protocol")
 
-    async def events(self, answer_id: str, question: str) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, answer_id: str, question: str, memories: tuple[str, ...]) -> AsyncIterator[dict[str, Any]]:
         """The protocol's stage events, then the answer."""
         with busy():
-            async for item in items_of(self._protocol, "events", "protocol", answer_id, question):
-                yield item
+            async with self._leased(memories) as targets:
+                async for item in items_of(self._protocol, "events", "protocol", answer_id, question, targets):
+                    yield item
+
+    async def table(self) -> list[dict[str, Any]]:
+        """The registered memories and where each is on its way."""
+        return [] if self._memories is None else await reply_of(self._memories.table.remote(), "memories")
+
+    async def swap(self, memory: str) -> None:
+        """Have another version of a memory served. Raises ConfigError, StoreError."""
+        if self._memories is None:
+            raise ConfigError("serving.memories: is empty here; name the memories that the registry is to give")
+        await reply_of(self._memories.swap.remote(memory), "memories")
 
     async def health(self) -> dict[str, str]:
         """The state of each deployment."""
         # A blocking call to Serve's controller.
-        return await asyncio.to_thread(deployment_states)
+        states = await asyncio.to_thread(deployment_states, APPLICATION)
+        for row in await self.table():
+            # A memory that is served answers, whatever comes beside it; one that is still awaited does not.
+            states[f"memory {row['entry']}"] = row["health"]
+        return states
+
+    @asynccontextmanager
+    async def _asked_alone(
+        self, model: str, request: ChatRequest
+    ) -> AsyncIterator[tuple[DeploymentHandle, dict[str, Any]]]:
+        """The deployment that a model means, and what to send it."""
+        kind, _, memory = model.partition("/")
+        if kind in self._models:
+            yield self._models[kind], asdict(request)
+            return
+        async with self._leased((memory,)) as (target,):
+            yield handle_of("memory", target.application), asdict(request) | {"adapter": target.adapter}
+
+    @asynccontextmanager
+    async def _leased(self, memories: tuple[str, ...]) -> AsyncIterator[tuple[Target, ...]]:
+        """The versions of these memories that answer a question, kept until it is over; none without a registry."""
+        if self._memories is None:
+            yield ()
+            return
+        lease_id, targets = await reply_of(self._memories.acquire.remote(memories), "memories")
+        try:
+            yield targets
+        finally:
+            # Outside of the request's context: a caller who leaves cancels all calls that were made within it.
+            task = asyncio.create_task(self._release(lease_id), context=contextvars.Context())
+            self._returning.add(task)
+            task.add_done_callback(self._returning.discard)
+
+    async def _release(self, lease_id: str) -> None:
+        assert self._memories is not None  # who leased has them
+        try:
+            await reply_of(self._memories.release.remote(lease_id), "memories")
+        except (GenerationError, RayError) as error:
+            logger.warning("a lease could not be returned and runs out by itself: %s", error)
 
 
-def deployment_states() -> dict[str, str]:
-    """The state of each of the application's deployments, as Serve's controller sees it; STARTING: none is up yet."""
-    application = serve.status().applications.get(APPLICATION)
-    if application is None:
-        return {"application": "NOT_FOUND"}
-    return {name: state_of(deployment) for name, deployment in application.deployments.items()}
-
-
-def state_of(deployment: DeploymentStatusOverview) -> str:
-    """Serve's word for the deployment's state, but STARTING while no replica of it can answer yet."""
-    # Serve's keys are members of an enumeration in the controller and plain text once they have travelled.
-    states = {getattr(state, "value", state): count for state, count in deployment.replica_states.items()}
-    up = states.get("RUNNING", 0) + states.get("UPDATING", 0)
-    return "STARTING" if deployment.status.value == "UPDATING" and not up else deployment.status.value
+@lru_cache(maxsize=256)
+def handle_of(deployment: str, application: str) -> DeploymentHandle:
+    """The handle of a deployment in an application that was started later. Applications' names are never used twice."""
+    return serve.get_deployment_handle(deployment, application)
 
 
 @contextmanager

@@ -37,13 +37,19 @@ class Key(BaseModel):
     name: Name
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     models: Annotated[tuple[str, ...], Field(min_length=1)] = (EVERY_MODEL,)
-    """The models that it may ask, `memo` for the protocol; "*": all of them."""
+    """The models that it may ask. `memo/law` allows every version of that memory too, `memo/acme-*` whatever begins so;
+    "*": all of them."""
+    admin: bool = False
+    """May see and replace the memories that are served."""
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     """Requests let in, with as many at once after a silent minute; none: no limit."""
 
     def may_ask(self, model: str) -> bool:
         """Whether a model is in the key's scope."""
-        return EVERY_MODEL in self.models or model in self.models
+        return any(
+            model.startswith(allowed[:-1]) if allowed.endswith("*") else f"{model}@".startswith(f"{allowed}@")
+            for allowed in self.models
+        )
 
 
 class KeysFile(BaseModel):

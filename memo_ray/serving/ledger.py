@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,12 +12,17 @@ from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
 from memo_ray.citations.files import LedgerFiles, load_ledger, load_retriever
-from memo_ray.citations.ledger import Embedder
-from memo_ray.config.protocol import HybridSettings
+from memo_ray.citations.ledger import Embedder, Ledger
+from memo_ray.citations.routing import LedgerRouter
+from memo_ray.config.protocol import HybridSettings, Routing
 from memo_ray.errors import GenerationError
 from memo_ray.protocol.evidence import RETRIEVED
 from memo_ray.protocol.state import Evidence, Passage
 from memo_ray.serving.handles import reply_of
+from memo_ray.serving.roster import Target
+
+QUESTION_TOKENS = 256
+"""Of a question, so many tokens are compared by meaning."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,33 +48,70 @@ class LedgerDeployment:
 
 def open_embedder(model: str) -> Embedder:
     """The embedder that `serving.citation_embedder` names. Raises ConfigError when the model cannot be found."""
-    from memo_ray.models.mean_pooling import MeanPooling
-    from memo_ray.models.sources import resolve
+    from memo_ray.config.comparison import Encoder
+    from memo_ray.models.embedding import open_encoder
 
-    return MeanPooling(resolve(model, None, "serving.citation_embedder").path)
+    config = Encoder(engine="transformers", model=model, max_tokens=QUESTION_TOKENS)
+    return open_encoder(config, "serving.citation_embedder")
 
 
 class HandleRetriever:
-    """The protocol's Retriever over the ledger's deployment."""
+    """The protocol's Retriever over the ledgers' deployments."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
-        self._handle = handle
+    def __init__(self, handles: Sequence[DeploymentHandle]) -> None:
+        self._handles = handles
 
     async def retrieve(self, query: str, count: int) -> tuple[Passage, ...]:
-        """The deployment's passages. Raises GenerationError when it cannot look."""
-        found = await reply_of(self._handle.retrieve.remote(query, count), "ledger")
-        return tuple(Passage(**fields) for fields in found)
+        """The best of all deployments' passages. Raises GenerationError when one cannot look."""
+        asks = (reply_of(handle.retrieve.remote(query, count), "ledger") for handle in self._handles)
+        found = [Passage(**fields) for passages in await asyncio.gather(*asks) for fields in passages]
+        return tuple(sorted(found, key=lambda passage: -passage.score)[:count])
 
 
-async def support_of(handle: DeploymentHandle | None, evidence: Sequence[Evidence]) -> dict[int, dict[str, Any]]:
-    """What the ledger has for each answer of the memory, by number. Without a ledger nothing; an answer is not lost
-    because its citations are."""
-    said = [item for item in evidence if not item.unsure and item.note != RETRIEVED]
-    if handle is None or not said:
-        return {}
-    try:
-        found = await reply_of(handle.support.remote([(item.question, item.answer) for item in said]), "ledger")
-    except (GenerationError, RayError) as error:
-        logger.warning("the ledger could not be asked for citations: %s", error)
-        return {}
-    return {item.number: body for item, body in zip(said, found, strict=True)}
+async def support_of(
+    handles: Mapping[str, DeploymentHandle], evidence: Sequence[Evidence]
+) -> dict[int, dict[str, Any]]:
+    """What the ledgers, by memory, have for each answer of a memory, by number. Nothing where there is no ledger; an
+    answer is not lost because its citations are."""
+    support: dict[int, dict[str, Any]] = {}
+    for memory, handle in handles.items():
+        said = [item for item in evidence if item.memory == memory and not item.unsure and item.note != RETRIEVED]
+        if not said:
+            continue
+        try:
+            found = await reply_of(handle.support.remote([(item.question, item.answer) for item in said]), "ledger")
+        except (GenerationError, RayError) as error:
+            logger.warning("the ledger could not be asked for citations: %s", error)
+            continue
+        support |= {item.number: body for item, body in zip(said, found, strict=True)}
+    return support
+
+
+class Routers:
+    """The routers between sets of memories, each made when it is first needed and kept while its versions are asked."""
+
+    MOST = 8
+    """Sets that are kept: which memories a question may choose among depends on its key."""
+
+    def __init__(self, how: Routing) -> None:
+        self.how: Routing = how
+        self._ledgers: dict[str, Ledger] = {}
+        self._routers: dict[tuple[Target, ...], LedgerRouter] = {}
+        self._making = asyncio.Lock()
+
+    async def over(self, targets: tuple[Target, ...]) -> LedgerRouter:
+        """The router between these versions. Raises ConfigError naming a table that cannot be read."""
+        async with self._making:
+            if targets not in self._routers:
+                self._routers[targets] = await asyncio.to_thread(self._make, targets)
+                for old in list(self._routers)[: -self.MOST]:
+                    del self._routers[old]
+                used = {target.reference for kept in self._routers for target in kept}
+                self._ledgers = {name: ledger for name, ledger in self._ledgers.items() if name in used}
+        return self._routers[targets]
+
+    def _make(self, targets: tuple[Target, ...]) -> LedgerRouter:
+        for target in targets:
+            if target.reference not in self._ledgers:
+                self._ledgers[target.reference] = load_ledger(target.tables)
+        return LedgerRouter({target.name: self._ledgers[target.reference] for target in targets}, self.how)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from memo_ray.models.chat import Message
@@ -69,6 +70,11 @@ class ChatAsked:
     stream: bool
     include_usage: bool
 
+    @property
+    def kind(self) -> str:
+        """`memo`, `memory` or `executive`; what follows the slash says which memory."""
+        return self.model.partition("/")[0]
+
     def question(self) -> str:
         """The last user message: what `memo` answers. Raises ApiError when there is none."""
         for message in reversed(self.messages):
@@ -81,6 +87,7 @@ class ChatAsked:
 class AnswerAsked:
     """A question put to POST /v1/answers."""
 
+    model: str
     question: str
     stream: bool
 
@@ -146,8 +153,15 @@ class ChatBody(Body):
 class AnswerBody(Body):
     """The body of POST /v1/answers."""
 
+    model: str = "memo"
     question: str = Field(min_length=1)
     stream: bool = False
+
+
+class SwapBody(Body):
+    """The body of POST /admin/memories."""
+
+    memory: str = Field(min_length=1, max_length=100)
 
 
 def parse_chat(raw: bytes, known: Sequence[str]) -> ChatAsked:
@@ -180,12 +194,36 @@ def parse_chat(raw: bytes, known: Sequence[str]) -> ChatAsked:
     )
 
 
-def parse_answer(raw: bytes) -> AnswerAsked:
-    """The request body of POST /v1/answers. Raises ApiError 400."""
+def parse_answer(raw: bytes, known: Sequence[str]) -> AnswerAsked:
+    """The request body of POST /v1/answers. `known`: the models served here.
+
+    Raises ApiError: 404 for a model that is not among them, 400 for what is malformed.
+    """
     body = _validated(AnswerBody, {key: value for key, value in _object(raw).items() if value is not None})
+    if body.model not in known:
+        raise unknown_model(body.model, known)
+    if body.model.partition("/")[0] != "memo":
+        raise invalid("model: must be memo or memo/NAME here; /v1/chat/completions has the others", "model")
     if not body.question.strip():
         raise invalid("question: is empty", "question")
-    return AnswerAsked(body.question.strip(), body.stream)
+    return AnswerAsked(body.model, body.question.strip(), body.stream)
+
+
+def parse_swap(raw: bytes) -> str:
+    """The memory, NAME or NAME@VERSION, of a request body of POST /admin/memories. Raises ApiError 400."""
+    return _validated(SwapBody, _object(raw)).memory
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, read no further than `limit` bytes. Raises ApiError 413 for a longer one."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise invalid(f"the body is larger than {limit // 1024} KiB", status=413)
+        parts.append(part)
+    return b"".join(parts)
 
 
 def depth_of(raw: bytes) -> int:

@@ -7,8 +7,8 @@ processes none: 1.8 of the 2 cores of the smallest machine.
 
 from __future__ import annotations
 
+import json
 import logging
-import re
 import socket
 import time
 from typing import Any, Self
@@ -21,20 +21,17 @@ from ray.serve import Application
 from ray.serve.api import RunTarget
 from ray.serve.exceptions import RayServeException
 
-from memo_ray import errors
 from memo_ray.citations.files import LedgerFiles
 from memo_ray.config.serving import ServingConfig
-from memo_ray.errors import EnvironmentProblem, GenerationError, MemoError
+from memo_ray.errors import EnvironmentProblem, GenerationError
 from memo_ray.serving.application import build_app
 from memo_ray.serving.client import healthy
-from memo_ray.serving.handles import APPLICATION
+from memo_ray.serving.status import APPLICATION, last_line, reason_of
 
 logger = logging.getLogger(__name__)
 
 TELL_S = 10.0
 """Seconds for a replica to hear that it is to stop."""
-
-MEMO_ERROR = re.compile(r"^memo_ray\.errors\.(\w+): ", re.MULTILINE)
 
 
 class AppArguments(BaseModel):
@@ -45,8 +42,10 @@ class AppArguments(BaseModel):
     serving: ServingConfig = ServingConfig()
     memory: str | None = None
     executive: str | None = None
+    run: str = ""
+    """Folder or URL of the run whose registry has `serving.memories`; every node must reach it."""
     ledgers: tuple[LedgerFiles, ...] = ()
-    """Tables of the corpora that the memory was trained on, for citations and retrieval."""
+    """Tables of the corpora that `memory` was trained on, for citations and retrieval."""
 
 
 def app(args: dict[str, Any]) -> Application:
@@ -55,8 +54,9 @@ def app(args: dict[str, Any]) -> Application:
     `args` are AppArguments. Serve makes the model of an annotation itself, but not of one that is a string, as all are
     in this module.
     """
-    given = AppArguments.model_validate(args)
-    return build_app(given.serving, given.memory, given.executive, given.ledgers)
+    # As JSON, in which the settings' tuples are lists as they are in YAML.
+    given = AppArguments.model_validate_json(json.dumps(args))
+    return build_app(given.serving, given.memory, given.executive, given.ledgers, given.run)
 
 
 class ServedRun:
@@ -74,12 +74,14 @@ class ServedRun:
         if not ray.is_initialized():
             return
         try:
-            application = serve.status().applications.get(APPLICATION)
+            applications = serve.status().applications
+            application = applications.get(APPLICATION)
             if application is not None and application.status == "RUNNING":
                 tell("gateway", "drain", self._config.drain_timeout_s)
                 # A call under way would keep its engine from ending by itself, and Serve would kill it.
-                for model in ("memory", "executive"):
-                    tell(model, "stop")
+                for name, running in applications.items():
+                    for model in {"memory", "executive"} & set(running.deployments):
+                        tell(model, "stop", application=name)
         finally:
             serve.shutdown()
         end = time.monotonic() + self._config.drain_timeout_s + 60
@@ -93,13 +95,13 @@ class ServedRun:
         self.close()
 
 
-def tell(name: str, method: str, *arguments: float) -> None:
+def tell(name: str, method: str, *arguments: float, application: str = APPLICATION) -> None:
     """Call `method` on every replica of the deployment `name`, with `arguments` in seconds.
 
     A replica that is gone needs no telling, and one that hangs is Serve's to kill; both are only logged.
     """
     try:
-        told = serve.get_deployment_handle(name, APPLICATION).broadcast(method, *arguments)
+        told = serve.get_deployment_handle(name, application).broadcast(method, *arguments)
         told.results(timeout_s=sum(arguments) + TELL_S)
     except (RayError, RayServeException, TimeoutError) as error:
         logger.warning("%s could not be told to %s: %s", name, method, last_line(str(error)))
@@ -111,15 +113,18 @@ def deploy(
     executive_path: str | None,
     *,
     ledgers: tuple[LedgerFiles, ...] = (),
+    run: str = "",
     wait_s: float = 900,
 ) -> ServedRun:
     """Start Serve on `config.host` and `port` of an initialised Ray and wait until every deployment is healthy.
+
+    The arguments are those of `build_app`.
 
     Raises ConfigError for wrong settings, EnvironmentProblem when the port is in use, Serve runs already, or
     the cluster has no room within `wait_s` seconds, and GenerationError when a model does not start. Nothing is
     left running then.
     """
-    application = build_app(config, memory_path, executive_path, ledgers)
+    application = build_app(config, memory_path, executive_path, ledgers, run)
     claim_port(config.host, config.port)
     if serve.status().proxies:
         raise EnvironmentProblem(
@@ -160,6 +165,8 @@ def wait_until_healthy(url: str, end: float, wait_s: float) -> None:
             raise reason_of([status.message, *(d.message for d in status.deployments.values())])
         if status is not None and status.status == "RUNNING" and healthy(url):
             return
+        if status is not None and status.status == "RUNNING" and "memories" in status.deployments:
+            check_memories()
         time.sleep(0.2)
     status = serve.status().applications.get(APPLICATION)
     late = {} if status is None else {n: d for n, d in status.deployments.items() if d.status != "HEALTHY"}
@@ -170,20 +177,12 @@ def wait_until_healthy(url: str, end: float, wait_s: float) -> None:
     )
 
 
-def reason_of(messages: list[str]) -> MemoError:
-    """The error that made a replica fail, found in Serve's status messages."""
-    for message in messages:
-        if found := list(MEMO_ERROR.finditer(message)):
-            # The last one: a traceback ends with the error that was raised.
-            kind = getattr(errors, found[-1].group(1), GenerationError)
-            return kind(" ".join(message[found[-1].end() :].split()))
-    told = [last_line(message) for message in messages if message.strip()]
-    return GenerationError(f"serving: a deployment did not start ({told[-1] if told else 'no reason given'})")
-
-
-def last_line(text: str) -> str:
-    """The last line that says something; of a traceback that is the error."""
-    return next((line.strip()[:300] for line in reversed(text.splitlines()) if line.strip()), "")
+def check_memories() -> None:
+    """Raise GenerationError for a registered memory that could not be loaded and has no version in its place."""
+    rows: list[dict[str, Any]] = serve.get_deployment_handle("memories", APPLICATION).table.remote().result()  # type: ignore[assignment]
+    for row in rows:
+        if row["error"] and row["serves"] is None:
+            raise GenerationError(f"serving.memories: {row['error']}")
 
 
 def claim_port(host: str, port: int) -> None:

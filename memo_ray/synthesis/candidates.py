@@ -10,9 +10,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from memo_ray.config.synthesis import Connections
+from memo_ray.corpus.vectors import Embed, text_vectors
 from memo_ray.rows import Group, content_id
 from memo_ray.synthesis.links import link
 from memo_ray.synthesis.pairs import Pair
@@ -74,8 +76,19 @@ def proposals(
 
     Only one group's links are held at a time: some 50 bytes for each pair of pairs that is proposed.
     """
-    for members in membership(groups, offered):
-        yield from propose(members, config, batch_size)
+    with encoder_of(config) as embed:
+        for members in membership(groups, offered):
+            yield from propose(members, config, batch_size, embed)
+
+
+@contextmanager
+def encoder_of(config: Connections) -> Iterator[Embed | None]:
+    """What makes vectors of pairs while the block lasts; None where neighbours are found by words."""
+    if config.encoder is None:
+        yield None
+        return
+    with text_vectors(config.encoder, "synthesis.connections.encoder") as embed:
+        yield embed
 
 
 def membership(groups: Iterable[Group], offered: Mapping[str, list[Pair]]) -> Iterator[Members]:
@@ -87,9 +100,9 @@ def membership(groups: Iterable[Group], offered: Mapping[str, list[Pair]]) -> It
             earlier[chunk_id].add(number)
 
 
-def propose(members: Members, config: Connections, batch_size: int) -> Iterator[Candidate]:
+def propose(members: Members, config: Connections, batch_size: int, embed: Embed | None = None) -> Iterator[Candidate]:
     """The candidates of one group, at most `config.max_prompts` of them, evenly spread."""
-    rows = ROWS[config.candidates](members, config)
+    rows = ROWS[config.candidates](members, config, embed)
     wanted = even_spread(prompts_of(rows, batch_size), config.max_prompts)
     number, following = 0, next(wanted, None)
     for anchor, others in rows:
@@ -106,10 +119,11 @@ def count_prompts(
     groups: Iterable[Group], offered: Mapping[str, list[Pair]], config: Connections, batch_size: int
 ) -> int:
     """How many candidates `proposals` gives, without making them."""
-    counts = (
-        prompts_of(ROWS[config.candidates](members, config), batch_size) for members in membership(groups, offered)
-    )
-    return sum(count if config.max_prompts is None else min(count, config.max_prompts) for count in counts)
+    most = config.max_prompts
+    with encoder_of(config) as embed:
+        rows = (ROWS[config.candidates](members, config, embed) for members in membership(groups, offered))
+        counts = (prompts_of(found, batch_size) for found in rows)
+        return sum(count if most is None else min(count, most) for count in counts)
 
 
 def prompts_of(rows: Iterable[Row], batch_size: int) -> int:
@@ -126,7 +140,7 @@ def even_spread(total: int, most: int | None) -> Iterator[int]:
 class AllPairs:
     """Each pair as the anchor for the pairs of all later chunks (paper, Section 4.1 and Appendix D)."""
 
-    def __init__(self, members: Members, config: Connections) -> None:
+    def __init__(self, members: Members, config: Connections, embed: Embed | None) -> None:
         self._members = members
 
     def __iter__(self) -> Iterator[Row]:
@@ -143,9 +157,12 @@ class AllPairs:
 class SharedEntities:
     """Each pair as the anchor for the later pairs that it is linked with."""
 
-    def __init__(self, members: Members, config: Connections) -> None:
+    def __init__(self, members: Members, config: Connections, embed: Embed | None) -> None:
         self._members = members
-        self._links = link(term_table(members.pairs, members.chunks, config.short_names), config)
+        vectors = None
+        if embed is not None and members.pairs:
+            vectors = embed([f"{pair.question} {pair.answer}" for pair in members.pairs])
+        self._links = link(term_table(members.pairs, members.chunks, config.short_names), config, vectors)
 
     def __iter__(self) -> Iterator[Row]:
         chunks = self._members.chunks
@@ -156,7 +173,7 @@ class SharedEntities:
             yield anchor, listed
 
 
-ROWS: dict[str, Callable[[Members, Connections], Iterable[Row]]] = {
+ROWS: dict[str, Callable[[Members, Connections, Embed | None], Iterable[Row]]] = {
     "all_pairs": AllPairs,
     "shared_entities": SharedEntities,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from memo_ray.config.synthesis import Quality
 from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Prompt
 from memo_ray.synthesis.cloze import clozes, unfaithful
@@ -16,6 +17,7 @@ from memo_ray.synthesis.connections import unconnected
 from memo_ray.synthesis.consolidation import half_asked
 from memo_ray.synthesis.entities import named_itself
 from memo_ray.synthesis.grounding import agrees, content_words, foreign_words, swapped, tell_the_same, ungrounded
+from memo_ray.synthesis.language import other_language
 from memo_ray.synthesis.pairs import Lost, Pair, lost, plain
 from memo_ray.synthesis.settings import Origin, StepSettings
 from memo_ray.synthesis.spans import sentences
@@ -27,6 +29,8 @@ DERIVED_FOREIGN_WORDS = 2
 """Content words that a question of Steps 1b, 2, 4 and 5 may bring along under `strict_questions`."""
 UNJUDGED = frozenset({"entities", "connections", "paraphrase"})
 """Steps after the third, whose pairs only rules look at for self-containment."""
+SENTENCE_WORDS = 8
+"""From this length on an answer's language can be told without its question; a shorter one may be a foreign name."""
 FAITHFUL = 0.75
 """Least likeness of a direct question to its statement, word by word in their order."""
 
@@ -78,6 +82,9 @@ def problem(pair: Pair, settings: StepSettings, identifiers: tuple[str, ...], pa
     quality = settings.config.quality
     detail = foreign_script(f"{pair.question} {pair.answer}", quality.scripts, " ".join(sources))
     if detail:
+        return "script", detail
+    detail = strange_language(pair, quality, sources) if quality.languages else ""
+    if detail:
         return "language", detail
     if quality.self_contained_rules and pair.step in UNJUDGED:
         found = violations(pair.question, pair.answer)
@@ -100,6 +107,15 @@ def problem(pair: Pair, settings: StepSettings, identifiers: tuple[str, ...], pa
         if detail:
             return "ungrounded", detail
     return "", ""
+
+
+def strange_language(pair: Pair, quality: Quality, sources: Iterable[str]) -> str:
+    """Which unwanted language the question is in, or an answer that is a sentence of its own; else empty."""
+    texts = [pair.question]
+    if len(pair.answer.split()) >= SENTENCE_WORDS and not any(pair.answer in source for source in sources):
+        texts.append(pair.answer)
+    found = (other_language(text, quality.languages, quality.language_confidence) for text in texts)
+    return next((f"is in {language}" for language in found if language), "")
 
 
 def distinct(pairs: Iterable[Pair], before: Iterable[Pair] = ()) -> tuple[list[Pair], list[Lost]]:

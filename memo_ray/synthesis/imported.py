@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from memo_ray.artifacts.fingerprint import file_digest
+from memo_ray.artifacts.place import local_copy
 from memo_ray.errors import CorpusError
 from memo_ray.rows import LedgerEntry, Reflection, content_id
 
@@ -29,17 +30,19 @@ class Unusable(ValueError):
     """What is wrong with a row; the caller says where it stands."""
 
 
-def import_pairs(paths: Sequence[str]) -> tuple[list[Reflection], list[LedgerEntry], dict[str, int]]:
+def import_pairs(
+    paths: Sequence[str], licence: str = "", licence_column: str | None = None
+) -> tuple[list[Reflection], list[LedgerEntry], dict[str, int]]:
     """The reflections of all files, what the ledger says of them, and the counts `read` and `copies`.
 
-    A column `split` with `held_out` keeps a row from training, for the choice of an epoch. Raises CorpusError naming
-    the file and row (from 1) of what cannot be used.
+    `licence` goes to the ledger, or what a row has in `licence_column`. A column `split` with `held_out` keeps a row
+    from training, for the choice of an epoch. Raises CorpusError naming the file and row (from 1) that is of no use.
     """
     reflections: dict[str, Reflection] = {}
     ledger: list[LedgerEntry] = []
     read = 0
     for given in paths:
-        for number, values in _rows(_existing(given)):
+        for number, values in _rows(_existing(given), licence_column):
             read += 1
             try:
                 row = reflection(values)
@@ -52,7 +55,9 @@ def import_pairs(paths: Sequence[str]) -> tuple[list[Reflection], list[LedgerEnt
                     "must not be trained on, remove one of them"
                 )
             if known is row:
-                ledger.append(LedgerEntry(row.reflection_id, STEP, [], [Path(given).name], "", [], "", "", 0))
+                terms = str(values.get(licence_column or "") or licence).strip()
+                entry = LedgerEntry(row.reflection_id, STEP, [], [Path(given).name], "", [], "", "", 0, licence=terms)
+                ledger.append(entry)
     if not any(row.split == "train" for row in reflections.values()):
         raise CorpusError(f"{', '.join(paths)}: holds no pair to train on; write a question and an answer a row")
     return list(reflections.values()), ledger, {"read": read, "copies": read - len(reflections)}
@@ -111,7 +116,7 @@ def _text(value: Any, name: str) -> str:
 
 
 def _existing(given: str) -> Path:
-    path = Path(given).expanduser()
+    path = local_copy(given)
     if not path.is_file():
         raise CorpusError(f"{given}: no such question-answer file; correct `reflections` of the corpus")
     if path.suffix not in (".jsonl", ".parquet"):
@@ -119,8 +124,8 @@ def _existing(given: str) -> Path:
     return path
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    return _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+def _rows(path: Path, licence_column: str | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    return _parquet_rows(path, licence_column) if path.suffix == ".parquet" else _json_rows(path)
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -139,13 +144,15 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             yield number, values
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _parquet_rows(path: Path, licence_column: str | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(path)
-        wanted = [name for name in file.schema_arrow.names if name in KNOWN] or file.schema_arrow.names
+        wanted = [
+            name for name in file.schema_arrow.names if name in KNOWN or name == licence_column
+        ] or file.schema_arrow.names
         number = 0
         for batch in file.iter_batches(columns=wanted):
             for values in batch.to_pylist():

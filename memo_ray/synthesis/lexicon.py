@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from memo_ray.corpus import words
+
 MONTHS = frozenset("january february march april may june july august september october november december".split())
 DAYS = frozenset("monday tuesday wednesday thursday friday saturday sunday".split())
 ORDINALS = frozenset("first second third fourth fifth last".split())
@@ -11,14 +13,7 @@ NUMBER_WORDS = frozenset(
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion".split()
 )
-FUNCTION_WORDS = frozenset(
-    "a an the this that these those every each all some any no and or but nor so yet if than then as of in on at by "
-    "with from to for into onto over under between among through during before after until since because while when "
-    "where which who whom whose what why how is are was were be been being am do does did has have had having will "
-    "would can could shall should may might must not only also it its he she they them his her their him we us our you "
-    "your i my me there here about against along around near up down out off across behind beyond within without upon "
-    "per named called both such very still just above below beside once".split()
-)
+FUNCTION_WORDS = words.FUNCTION_WORDS | frozenset("all behind beside beyond called every named no not per".split())
 """Words that carry no content of their own; they are left out when texts are compared."""
 
 PREPOSITIONS = frozenset("in at on near to above beside from for by with".split())

@@ -5,7 +5,7 @@ with the number of pairs, not with its square:
 
     rare entity     all pairs that hold it are linked with one another
     hub entity      held by too many; every holder is linked with its nearest holders by the words beside the hub
-    no entity       every pair is linked with its nearest pairs by BM25
+    no entity       every pair is linked with its nearest pairs, by BM25 or by an encoder's vectors
 
 A hub is split by context: the word `lamp` may be common in a group and London as well, but few pairs hold both.
 """
@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 
 from memo_ray.config.synthesis import Connections
-from memo_ray.corpus.neighbours import nearest, size_of
+from memo_ray.corpus.bm25 import size_of
+from memo_ray.corpus.neighbours import nearest
+from memo_ray.corpus.vectors import Vectors, nearest_vectors
 from memo_ray.synthesis.terms import TermTable
 
 HUB_ENTRIES = 8_000_000
@@ -53,13 +55,13 @@ class Links:
             yield int(self.anchors[start]), self.others[start:end]
 
 
-def link(table: TermTable, config: Connections) -> Links:
-    """The links of one group's pairs."""
+def link(table: TermTable, config: Connections, vectors: Vectors | None = None) -> Links:
+    """The links of one group's pairs. `vectors`: theirs, for neighbours by embedding; none: neighbours by words."""
     hubs = (table.spread > config.rare_in_chunks) | (holders_of(table) > config.rare_in_pairs)
     found = [
         *rare_links(table, (table.spread > 1) & ~hubs),
         *hub_links(table, np.flatnonzero((table.spread > 1) & hubs), config.hub_neighbours),
-        *word_links(table, config.neighbours),
+        *near_links(table, config.neighbours, vectors),
     ]
     return each_once(found, len(table.chunks))
 
@@ -109,9 +111,11 @@ def _nearest_holders(table: TermTable, holders: csc_array, hubs: NDArray[np.int6
         yield pairs[one].astype(np.int64), pairs[two].astype(np.int64), len(table.entity_names) + SCORES - score
 
 
-def word_links(table: TermTable, k: int) -> Iterator[Found]:
-    """Every pair with its k nearest pairs of other chunks by BM25."""
-    for one, two, score in nearest(table.words, table.chunks, k):
+def near_links(table: TermTable, k: int, vectors: Vectors | None) -> Iterator[Found]:
+    """Every pair with its k nearest pairs of other chunks, by the cosine of their vectors or else by BM25."""
+    by_words = vectors is None
+    found = nearest(table.words, table.chunks, k) if by_words else nearest_vectors(vectors, table.chunks, k)
+    for one, two, score in found:
         yield one, two, len(table.entity_names) + 2 * SCORES - score
 
 

@@ -30,7 +30,8 @@ REASONS: dict[str, str] = {
     "not_rephrased": "the rephrased question is too close to the original or lost a name",
     "duplicate": "asks what another pair asks in the same words",
     "near_duplicate": "nearly the same words as another pair",
-    "language": "letters of a writing system that is not wanted",
+    "script": "letters of a writing system that is not wanted",
+    "language": "is in another language than the wanted ones",
     "over_cap": "more than max_reflections or max_questions",
 }
 """Every reason for which something is lost, and what it means."""

@@ -12,9 +12,10 @@ import io
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -33,10 +34,11 @@ from memo_ray.models.ray_engine import actor_resources
 from memo_ray.progress import Progress
 from memo_ray.quiet import RESTARTABLE, without_lines
 from memo_ray.rows import Chunk, Document, Group, LedgerEntry, Reflection, Reject
-from memo_ray.synthesis import assembly, connections, statistics
+from memo_ray.synthesis import assembly, connections
 from memo_ray.synthesis.calibration import kept, sample_candidates
 from memo_ray.synthesis.candidates import Candidate, proposals
 from memo_ray.synthesis.pairs import Pair
+from memo_ray.synthesis.ray_metrics import StepMetrics
 from memo_ray.synthesis.recipe import UnitResult
 from memo_ray.synthesis.settings import StepSettings
 from memo_ray.synthesis.units import candidate_row, identifiers_of, read_result, unit_rows
@@ -44,6 +46,9 @@ from memo_ray.synthesis.worker import INPUT, OUTPUT, RowWorker
 
 CLIENT_CPUS = 0.1
 """What Ray reserves for an actor that only waits for an endpoint."""
+
+ROWS_A_FILE = 64
+"""Rows of an input file: of whole chunks some megabytes."""
 
 READ_AT_ONCE = 16
 """Files read together: on S3 each is a request that mostly waits."""
@@ -82,7 +87,6 @@ def synthesise(
     attempt.write("ledger", tables.ledger, LedgerEntry)
     attempt.write("rejects", tables.rejects, Reject)
     attempt.facts.update(tables.facts, units=len(extracted), candidates=len(connected))
-    attempt.facts["corpus"] = statistics.corpus_statistics(chunks, groups)
     attempt.add_cost(**assembly.total_cost([*extracted, *connected, *calibrated]))
 
 
@@ -94,12 +98,13 @@ def offers(chunks: list[Chunk], extracted: list[UnitResult], settings: StepSetti
     return {chunk_id: connections.offered(found, settings) for chunk_id, found in pairs.items()}
 
 
-def rows_of_candidates(candidates: Iterable[Candidate], names: dict[str, tuple[str, ...]]) -> list[dict[str, str]]:
-    """The input rows of a pass over candidates, each once."""
-    rows: dict[str, dict[str, str]] = {}
+def rows_of_candidates(candidates: Iterable[Candidate], names: dict[str, tuple[str, ...]]) -> Iterator[dict[str, str]]:
+    """The input rows of a pass over candidates, one after the other, each once."""
+    known: set[str] = set()
     for candidate in candidates:
-        rows.setdefault(candidate.candidate_id, candidate_row(candidate, names))
-    return list(rows.values())
+        if candidate.candidate_id not in known:
+            known.add(candidate.candidate_id)
+            yield candidate_row(candidate, names)
 
 
 class Pass:
@@ -111,43 +116,52 @@ class Pass:
         self.journal = progress.nearby("replies.jsonl")
         self.begun: Any = ray.remote(BegunRows).options(num_cpus=0, max_concurrency=64).remote()
 
-    def run(self, rows: list[dict[str, str]], note: str, progress: Progress) -> list[UnitResult]:
+    def run(self, rows: Iterable[dict[str, str]], note: str, progress: Progress) -> list[UnitResult]:
         """The results of `rows`, in their order; those that are there already are not made again.
 
         Raises GenerationError when a worker gives up; what was finished by then stays.
         """
         done, _ = self.outcomes()
-        todo = [row for row in rows if row["row_id"] not in done]
-        if todo:
-            with self.watching(len(done), len(rows), note, progress):
-                self.make(todo)
+        ids = self.put_input(rows, done)
+        if any(row_id not in done for row_id in ids):
+            with self.watching(len(done), len(ids), note, progress):
+                self.make()
             done, errors = self.outcomes()
             if errors:
                 raise GenerationError(f"synthesis: {errors[0]}")
-        return [read_result(done[row["row_id"]]) for row in rows]
+        return [done[row_id] for row_id in ids]
 
-    def make(self, rows: list[dict[str, str]]) -> None:
-        """Ray Data over `rows`; a block, a task and a file hold one row, so that a kill loses little."""
-        self.place.put("input.parquet", parquet_bytes(pa.Table.from_pylist(rows, schema=INPUT)))
+    def put_input(self, rows: Iterable[dict[str, str]], done: Container[str]) -> list[str]:
+        """Write those of `rows` that are not `done`, so many a file, since all of them need not fit into memory; the
+        ids of all."""
+        self.place.remove("input")
+        ids: list[str] = []
+        todo = (row for row in noted(rows, ids) if row["row_id"] not in done)
+        for number, batch in enumerate(iter(lambda: list(islice(todo, ROWS_A_FILE)), [])):
+            self.place.put(f"input/{number:06d}.parquet", parquet_bytes(pa.Table.from_pylist(batch, schema=INPUT)))
+        return ids
+
+    def make(self) -> None:
+        """Ray Data over the input; a block, a task and an output file hold one row, so that a kill loses little."""
         filesystem, root = self.place.arrow()
         config = self.config
         engine = config.generator if isinstance(config.generator, VllmModel) else None
         resources: dict[str, Any] = actor_resources(engine) if engine else {"num_cpus": CLIENT_CPUS}
-        read = ray.data.read_parquet(f"{root}/input.parquet", filesystem=filesystem)
-        pool = ActorPoolStrategy(
-            size=engine.replicas if engine else 1, max_tasks_in_flight_per_actor=config.chunks_in_flight
-        )
+        at_once = rows_in_flight(self.kind, config)
+        read = ray.data.read_parquet(f"{root}/input", filesystem=filesystem)
+        pool = ActorPoolStrategy(size=engine.replicas if engine else 1, max_tasks_in_flight_per_actor=at_once)
+        arguments = (self.kind, config, self.model, RemoteBegun(self.begun), self.journal, StepMetrics)
         try:
             with warnings.catch_warnings(), without_lines(RESTARTABLE):
                 # Ray 2.60 says that remote arguments will go, and offers no other way to these three.
                 warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
                 mapped = read.repartition(target_num_rows_per_block=1).map_batches(
                     RowWorker,
-                    fn_constructor_args=(self.kind, config, self.model, RemoteBegun(self.begun), self.journal),
+                    fn_constructor_args=arguments,
                     batch_size=1,
                     batch_format="pyarrow",
                     compute=pool,
-                    max_concurrency=config.chunks_in_flight,
+                    max_concurrency=at_once,
                     max_restarts=config.engine_restarts,
                     **resources,
                 )
@@ -179,23 +193,25 @@ class Pass:
             ended.set()
             thread.join()
 
-    def outcomes(self) -> tuple[dict[str, str], list[str]]:
+    def outcomes(self) -> tuple[dict[str, UnitResult], list[str]]:
         """What the pass has written: the results by row id, each once, and what ended rows without a result.
 
         Files without a result, torn by a kill or saying only what went wrong, are removed: what they say was told.
         """
-        done: dict[str, str] = {}
+        done: dict[str, UnitResult] = {}
         errors: list[str] = []
-        names = [name for name in self.place.names("output/") if name.endswith(".parquet")]
+        names = iter([name for name in self.place.names("output/") if name.endswith(".parquet")])
         with ThreadPoolExecutor(READ_AT_ONCE) as pool:
-            for name, rows in zip(names, pool.map(lambda name: rows_of(self.place.get(name)), names), strict=True):
-                if not any(row["result"] for row in rows):
-                    self.place.remove(name)
-                for row in rows:
-                    if row["error"]:
-                        errors.append(row["error"])
-                    else:
-                        done.setdefault(row["row_id"], row["result"])
+            # A pool reads on while what it has read is waiting, so it is given a few names at a time.
+            for some in iter(lambda: list(islice(names, ROWS_A_FILE)), []):
+                for name, rows in zip(some, pool.map(lambda name: rows_of(self.place.get(name)), some), strict=True):
+                    if not any(row["result"] for row in rows):
+                        self.place.remove(name)
+                    for row in rows:
+                        if row["error"]:
+                            errors.append(row["error"])
+                        elif row["row_id"] not in done:
+                            done[row["row_id"]] = read_result(row["result"])
         return done, errors
 
 
@@ -234,6 +250,22 @@ class RemoteBegun:
     async def finish(self, row_id: str) -> None:
         """Forget the row."""
         await self._actor.finish.remote(row_id)
+
+
+def rows_in_flight(kind: str, config: SynthesisConfig) -> int:
+    """Rows that one actor works on at once: a candidate is one prompt, a chunk several, so that more of them fit."""
+    if kind == "units":
+        return config.chunks_in_flight
+    generator = config.generator
+    prompts = generator.max_num_seqs if isinstance(generator, VllmModel) else generator.concurrency
+    return max(config.chunks_in_flight, prompts)
+
+
+def noted(rows: Iterable[dict[str, str]], ids: list[str]) -> Iterator[dict[str, str]]:
+    """`rows`, with the id of each put into `ids` as it passes."""
+    for row in rows:
+        ids.append(row["row_id"])
+        yield row
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from memo_ray.config.synthesis import SynthesisConfig
+from memo_ray.corpus.vectors import identity
 from memo_ray.models.chat import ChatModel
 from memo_ray.models.opening import engine_semantics
 from memo_ray.synthesis import (
@@ -221,6 +222,9 @@ async def synthesise_unit(unit: Unit, model: ChatModel, settings: StepSettings) 
     work = Work(unit, asker, settings, identifiers)
     for stage in STAGES:
         await asyncio.gather(*(step(work) for name, step in stage.items() if name not in settings.config.without))
+        if len(stage) > 1:
+            # Which step ended first is chance; the prompts that follow, and their ids, are not.
+            work.pairs.sort(key=lambda pair: list(stage).index(pair.step))
     return result_of(work)
 
 
@@ -252,8 +256,10 @@ def semantics(config: SynthesisConfig) -> dict[str, Any]:
         return {"source": config.source}
     settings = StepSettings.load(config)
     data = config.model_dump(
-        mode="json", exclude={"chunks_in_flight", "engine_restarts", "max_reject_share", "generator"}
+        mode="json", exclude={"chunks_in_flight", "engine_restarts", "no_progress_s", "max_reject_share", "generator"}
     )
     # Which model it is stands among the inputs, by its digest.
     generator = engine_semantics(config.generator)
+    if config.connections.encoder is not None:
+        data["connections"]["encoder"] = identity(config.connections.encoder, "synthesis.connections.encoder")
     return {**data, "generator": generator, "prompt_digests": settings.prompts.digests}

@@ -1,52 +1,17 @@
-"""What the paper tells about a set of reflections beside its counts: sizes, compressibility, what each step carries.
+"""What the paper tells about a set of reflections beside its counts: compressibility, and what each step carries.
 
-Rows in, plain JSON out: chunk lengths and group sizes (Tables 7 and 8), the gzip ratio of all texts (Appendix K), and
-the share of pairs that would be left without a step (the data ratio of Table 9).
+Pairs in, plain JSON out: the gzip ratio of all texts (Appendix K), and the share of pairs that would be left without a
+step (the data ratio of Table 9). Chunk lengths and group sizes (Tables 7 and 8) are facts of the corpus.
 """
 
 from __future__ import annotations
 
-import statistics
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from memo_ray.models.tokens import estimated_tokens
-from memo_ray.rows import Chunk, Group
 from memo_ray.synthesis.pairs import Pair
-
-TOKEN_BINS = (512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
-"""Upper ends of Table 7's ranges of chunk length; a longer chunk is counted under `longer`."""
-
-
-def corpus_statistics(chunks: Sequence[Chunk], groups: Iterable[Group]) -> dict[str, Any]:
-    """Chunk lengths in words and estimated tokens (Table 7), and group sizes in chunks by kind (Table 8)."""
-    sizes: dict[str, list[int]] = {}
-    for group in groups:
-        sizes.setdefault(group.kind, []).append(len(group.chunk_ids))
-    tokens = [estimated_tokens(chunk.text) for chunk in chunks]
-    return {
-        "chunk_words": spread([chunk.words for chunk in chunks]),
-        "chunk_tokens": {**spread(tokens), "at_most": binned(tokens)},
-        "group_chunks": {kind: spread(lengths) for kind, lengths in sizes.items()},
-    }
-
-
-def spread(values: Sequence[int]) -> dict[str, float]:
-    """Count, smallest, mean, median and largest of `values`; only the count of none."""
-    if not values:
-        return {"count": 0}
-    return {
-        "count": len(values), "min": min(values), "mean": round(statistics.fmean(values), 1),
-        "median": statistics.median(values), "max": max(values),
-    }  # fmt: skip
-
-
-def binned(tokens: Iterable[int]) -> dict[str, int]:
-    """How many lengths fall into each of TOKEN_BINS, empty ones left out."""
-    found = Counter(next((f"{end}" for end in TOKEN_BINS if length <= end), "longer") for length in tokens)
-    return {name: found[name] for name in (*map(str, TOKEN_BINS), "longer") if found[name]}
 
 
 def gzip_ratio(pairs: Iterable[Pair]) -> float:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from memo_ray.corpus.neighbours import TermRows, terms
+from memo_ray.corpus.bm25 import TermRows
+from memo_ray.corpus.words import terms
 from memo_ray.synthesis.grounding import NUMBER
 from memo_ray.synthesis.lexicon import FUNCTION_WORDS
 from memo_ray.synthesis.pairs import Pair

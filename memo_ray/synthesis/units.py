@@ -1,24 +1,27 @@
 """Units, candidates and their results as flat rows of text, which is how they travel through Ray Data and Parquet.
 
 A row is `{row_id, payload}`; a result `{row_id, result, error}`. Plain JSON, so that files of an older run can be
-read without unpickling.
+read without unpickling. The text that many pairs were made from, a whole chunk mostly, stands in a row once and is one
+string again where the row is read.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import PurePath
+from typing import Any
 
 from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.rows import Chunk, Document, content_id
 from memo_ray.synthesis.candidates import Candidate
-from memo_ray.synthesis.pairs import Lost, Source, pair_from
+from memo_ray.synthesis.pairs import Lost, Pair, Source, pair_from
 from memo_ray.synthesis.recipe import Unit, UnitResult
 
 
-def unit_rows(chunks: list[Chunk], documents: list[Document], config: SynthesisConfig) -> list[dict[str, str]]:
-    """One row a chunk, or a document with `entity_scope: document`, in corpus order."""
+def unit_rows(chunks: list[Chunk], documents: list[Document], config: SynthesisConfig) -> Iterator[dict[str, str]]:
+    """One row a chunk, or a document with `entity_scope: document`, in corpus order; made one after the other."""
     names = identifiers_of(documents)
     grouped: dict[str, list[Chunk]] = {}
     for chunk in chunks:
@@ -26,20 +29,14 @@ def unit_rows(chunks: list[Chunk], documents: list[Document], config: SynthesisC
         grouped.setdefault(key, []).append(chunk)
     share = -(-config.held_out.max_questions // max(1, len(grouped)))
     expected = None if config.max_reflections is None else max(1, config.max_reflections // max(1, len(grouped)))
-    return [
-        {
-            "row_id": content_id("unit", key),
-            "payload": json.dumps(
-                {
-                    "chunks": [asdict(chunk) for chunk in members],
-                    "identifiers": list(names.get(members[0].document_id, ())),
-                    "held_out": share,
-                    "expected": expected,
-                }
-            ),
+    for key, members in grouped.items():
+        payload = {
+            "chunks": [asdict(chunk) for chunk in members],
+            "identifiers": list(names.get(members[0].document_id, ())),
+            "held_out": share,
+            "expected": expected,
         }
-        for key, members in grouped.items()
-    ]
+        yield {"row_id": content_id("unit", key), "payload": json.dumps(payload)}
 
 
 def identifiers_of(documents: list[Document]) -> dict[str, tuple[str, ...]]:
@@ -66,7 +63,7 @@ def candidate_row(candidate: Candidate, names: dict[str, tuple[str, ...]]) -> di
     documents = dict.fromkeys(document for pair in pairs for document in pair.document_ids)
     payload = {
         "group_id": candidate.group_id,
-        "pairs": [pair.to_json() for pair in pairs],
+        **packed(pairs),
         "identifiers": [name for document in documents for name in names.get(document, ())],
     }
     return {"row_id": candidate.candidate_id, "payload": json.dumps(payload)}
@@ -75,7 +72,7 @@ def candidate_row(candidate: Candidate, names: dict[str, tuple[str, ...]]) -> di
 def read_candidate(payload: str) -> tuple[Candidate, tuple[str, ...]]:
     """The candidate of a row of `candidate_row`, and the identifiers of its documents."""
     data = json.loads(payload)
-    anchor, *others = (pair_from(pair) for pair in data["pairs"])
+    anchor, *others = unpacked(data)
     return Candidate(data["group_id"], anchor, tuple(others)), tuple(data["identifiers"])
 
 
@@ -83,7 +80,7 @@ def write_result(result: UnitResult) -> str:
     """A result as JSON text."""
     return json.dumps(
         {
-            "pairs": [pair.to_json() for pair in result.pairs],
+            **packed(result.pairs),
             "losses": [asdict(loss) for loss in result.losses],
             "counts": result.counts,
             "cost": result.cost,
@@ -94,5 +91,17 @@ def write_result(result: UnitResult) -> str:
 def read_result(text: str) -> UnitResult:
     """The inverse of `write_result`."""
     data = json.loads(text)
-    pairs = [pair_from(pair) for pair in data["pairs"]]
-    return UnitResult(pairs, [Lost(**loss) for loss in data["losses"]], data["counts"], data["cost"])
+    return UnitResult(unpacked(data), [Lost(**loss) for loss in data["losses"]], data["counts"], data["cost"])
+
+
+def packed(pairs: Iterable[Pair]) -> dict[str, Any]:
+    """`pairs` as JSON, with their evidence as places in the list `texts`."""
+    texts: dict[str, int] = {}
+    rows = [{**pair.to_json(), "evidence": texts.setdefault(pair.evidence, len(texts))} for pair in pairs]
+    return {"texts": list(texts), "pairs": rows}
+
+
+def unpacked(data: dict[str, Any]) -> list[Pair]:
+    """The inverse of `packed`."""
+    texts = data["texts"]
+    return [pair_from({**pair, "evidence": texts[pair["evidence"]]}) for pair in data["pairs"]]

@@ -7,18 +7,21 @@ Ray Data would end the whole pass: what ends the pass stands in `error`.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
 from memo_ray.artifacts.place import Location, local_folder
+from memo_ray.config.models import VllmModel
 from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.errors import EngineDied, GenerationError, MemoError
 from memo_ray.models.chat import ChatModel
+from memo_ray.models.journal import Journal
 from memo_ray.models.opening import open_model
+from memo_ray.models.watched import JournaledModel, WatchedModel
 from memo_ray.synthesis import recipe, units
 from memo_ray.synthesis.pairs import Lost
 from memo_ray.synthesis.recipe import UnitResult
@@ -28,6 +31,9 @@ INPUT = pa.schema([("row_id", pa.string()), ("payload", pa.string())])
 OUTPUT = pa.schema([("row_id", pa.string()), ("result", pa.string()), ("error", pa.string())])
 RETRY_PAUSES_S = (5.0, 30.0)
 """Waits before a row is tried again in which the generator left prompts unanswered, beyond its client's own tries."""
+
+KEPT_JOURNALS = 256
+"""Finished rows whose replies are still kept: by then Ray Data has written the rows themselves."""
 
 DEATHS_A_ROW = 2
 """A row in flight at so many engine deaths is given up: it may be what kills the engine."""
@@ -49,11 +55,21 @@ class RowWorker:
     """One engine, opened with the first row and closed with the actor."""
 
     def __init__(
-        self, kind: str, config: SynthesisConfig, model: Location | None, begun: Begun, journal: Path | None = None
+        self,
+        kind: str,
+        config: SynthesisConfig,
+        model: Location | None,
+        begun: Begun,
+        journal: Path | None = None,
+        meter: Callable[[], Callable[[UnitResult], None]] | None = None,
     ) -> None:
-        """`journal`: the file of this machine in which an endpoint's replies are kept for a later try."""
+        """`journal`: the file of this machine in which an endpoint's replies are kept for a later try; those of an
+        engine are kept beside it, a file a row, until the row is written. `meter` makes what is told every result.
+        """
         self._kind, self._config, self._location, self._begun = kind, config, model, begun
         self._journal = journal
+        self._observe = meter() if meter else None
+        self._finished: deque[Path] = deque()
         self._settings = StepSettings.load(config)
         self._model: ChatModel | None = None
         self._opening: asyncio.Lock | None = None
@@ -85,13 +101,31 @@ class RowWorker:
                 await self._bury(model, death)
                 continue
             await self._begun.finish(row_id)
-            return self._charged(result)
+            return self._told(row_id, result)
         await self._begun.finish(row_id)
         step = "direct" if self._kind == "units" else "connections"
         detail = f"in flight at {DEATHS_A_ROW} engine deaths"
         given_up = Lost(step, "engine", detail, row_id, self._first_chunk(row_id, payload), payload[:2000])
         counts = {step: {"prompts": 1, "checks": 0, "made": 0, "kept": 0, "failed": {"engine": 1}, "lost": {}}}
-        return self._charged(UnitResult([], [given_up], counts, {}))
+        return self._told(row_id, UnitResult([], [given_up], counts, {}))
+
+    def _told(self, row_id: str, result: UnitResult) -> UnitResult:
+        """A finished row's result, counted; its replies are forgotten a while later."""
+        if self._observe:
+            self._observe(result)
+        path = self._replies_of(row_id)
+        if path is not None:
+            self._finished.append(path)
+            if len(self._finished) > KEPT_JOURNALS:
+                self._finished.popleft().unlink(missing_ok=True)
+        return self._charged(result)
+
+    def _replies_of(self, row_id: str) -> Path | None:
+        """Where an engine's replies to a row's prompts are kept; None where a row is one prompt, or an endpoint has
+        a journal of its own."""
+        if self._journal is None or self._kind != "units" or not isinstance(self._config.generator, VllmModel):
+            return None
+        return self._journal.parent / "replies" / f"{row_id}.jsonl"
 
     async def _patiently(self, row_id: str, payload: str, model: ChatModel) -> UnitResult:
         """The row's result; a row with unanswered prompts is tried again after a while.
@@ -121,6 +155,9 @@ class RowWorker:
     async def _work(self, row_id: str, payload: str, model: ChatModel) -> UnitResult:
         if self._kind != "units":
             return await recipe.connect(*units.read_candidate(payload), model, self._settings)
+        path = self._replies_of(row_id)
+        if path is not None:
+            model = JournaledModel(model, Journal(path))
         return await recipe.synthesise_unit(units.read_unit(row_id, payload), model, self._settings)
 
     def _first_chunk(self, row_id: str, payload: str) -> str:
@@ -139,6 +176,9 @@ class RowWorker:
                 self._starts += 1
                 folder = None if self._location is None else await asyncio.to_thread(local_folder, self._location)
                 self._model = await open_model(self._config.generator, folder, self._journal)
+                # An endpoint has time-outs of its own, and a batch may take a day.
+                if isinstance(self._config.generator, VllmModel):
+                    self._model = WatchedModel(self._model, self._config.no_progress_s)
             return self._model
 
     async def _bury(self, model: ChatModel, death: EngineDied) -> None:

@@ -47,12 +47,16 @@ def told(blamed: Sequence[int], step: Sequence[int], examples: Examples) -> str:
     return f"for reflection {names}{more} of its {len(step)}"
 
 
+class OutOfMemory(RuntimeError):
+    """One of several workers is out of memory; the line that tells a user."""
+
+
 @contextmanager
 def out_of_memory(config: TrainingConfig, workers: int) -> Iterator[None]:
     """Turn the allocator's error into one line with the settings that take less memory.
 
     Of several workers only one may be out of memory while the others wait for it. It must fail, not return, so that
-    Ray Train ends them all: then the line is raised as a plain RuntimeError, which the worker does not catch.
+    Ray Train ends them all: then the line is raised as OutOfMemory, which is no MemoError.
     """
     try:
         yield
@@ -60,7 +64,7 @@ def out_of_memory(config: TrainingConfig, workers: int) -> Iterator[None]:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         line = f"training: out of memory; set {' or '.join(smaller(config))}"
-        raise (TrainingError(line) if workers == 1 else RuntimeError(line)) from error
+        raise (TrainingError(line) if workers == 1 else OutOfMemory(line)) from error
 
 
 def smaller(config: TrainingConfig) -> list[str]:

@@ -60,6 +60,10 @@ class Footprint:
         """All of it."""
         return sum(asdict(self).values())
 
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in asdict(self).items())
+        return f"{self.total / 2**30:.1f} GiB a GPU ({parts})"
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -70,10 +74,14 @@ class Fit:
     room: int
     remedies: tuple[str, ...] = ()
 
+    @property
+    def certain(self) -> int:
+        """Bytes that do not depend on how much is computed at once: all but activations and logits."""
+        return self.footprint.total - self.footprint.activations - self.footprint.logits
+
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in asdict(self.footprint).items())
         verdict = "fits" if self.fits else "does not fit"
-        line = f"{self.footprint.total / 2**30:.1f} GiB a GPU ({parts}) {verdict} into {self.room / 2**30:.1f}"
+        line = f"{self.footprint} {verdict} into {self.room / 2**30:.1f}"
         if self.fits:
             return line
         return f"{line}; set {' or '.join(self.remedies)}" if self.remedies else f"{line}; take a smaller base"

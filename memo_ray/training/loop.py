@@ -87,7 +87,8 @@ def train(job: Job, resume: Place | None, on_state: Callable[[Place, History], N
     started = time.monotonic()
     if job.threads:
         torch.set_num_threads(job.threads)
-    worker = Worker(job, resume)
+    with out_of_memory(job.config, dist.get_world_size()):
+        worker = Worker(job, resume)
     worker.history.start_seconds += time.monotonic() - started
     with closing(worker.tracker):
         return train_epochs(worker, on_state)

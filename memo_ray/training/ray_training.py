@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -27,6 +28,7 @@ from memo_ray.config.training import TrainingConfig
 from memo_ray.errors import MemoError, TrainingError
 from memo_ray.progress import Progress, unheard
 from memo_ray.rows import Reflection
+from memo_ray.training.blame import OutOfMemory
 from memo_ray.training.checkpoints import History, newest_state
 from memo_ray.training.deepspeed import environment
 from memo_ray.training.facts import facts_of
@@ -34,6 +36,9 @@ from memo_ray.training.preparation import prepare
 
 RUN = "ray-train"
 """Ray Train's own folder in the progress: nothing in it is needed again."""
+
+TOO_LARGE = "too-large"
+"""What a worker that is out of memory says, for those that are started after it."""
 
 LOOK_S = {True: 0.5, False: 5.0}
 """Seconds between looks at what the workers tell: on a disk, and elsewhere."""
@@ -106,6 +111,7 @@ def run_workers(
 ) -> History:
     """Train to the last epoch and return the history. Raises TrainingError when the workers cannot."""
     progress.remove(RUN)
+    progress.remove(TOO_LARGE)
     filesystem, path = progress.arrow()
     job = {"config": config.model_dump_json(), "base": base, "progress": progress, "pad": pad, "gpu": gpu}
     trainer = TorchTrainer(
@@ -126,8 +132,11 @@ def run_workers(
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
-    result = fit(trainer, progress, on_progress)
-    failed = (result.return_value or {}).get("failed")
+    try:
+        failed = (fit(trainer, progress, on_progress).return_value or {}).get("failed")
+    except TrainingError as error:  # with max_failures: 0 nobody has started again to tell
+        told = progress.get(TOO_LARGE)
+        raise TrainingError(told.decode()) if told is not None else error from None
     if failed:
         raise TrainingError(failed)
     history = History.load(progress)
@@ -146,13 +155,32 @@ def train_worker(job: dict[str, Any]) -> dict[str, Any]:
         ray.train.report({"epoch": len(history.epochs), "loss": history.epochs[-1].loss})
 
     threads = None if job["gpu"] else config.cpus_per_worker
-    try:
+
+    def work() -> None:
         work = Job(config, local_folder(job["base"]), progress, job["pad"], threads)
         # One answer for all: a worker of a group that was just killed may still be writing.
         resume = ray.train.collective.broadcast_from_rank_zero(newest_state(work.states))
         train(work, resume, report)
+
+    return outcome_of(work, progress)
+
+
+def outcome_of(work: Callable[[], None], progress: Place) -> dict[str, Any]:
+    """Do a worker's `work`; what a user must mend is in the outcome.
+
+    A worker out of memory must fail, or the others wait for it for ever, and Ray Train then starts all of them again.
+    What it leaves in the progress ends each of these at once.
+    """
+    told = ray.train.collective.broadcast_from_rank_zero(progress.get(TOO_LARGE))
+    if told is not None:
+        return {"failed": told.decode()}
+    try:
+        work()
     except MemoError as error:
         return {"failed": str(error)}
+    except OutOfMemory as error:
+        progress.put(TOO_LARGE, str(error).encode())
+        raise
     return {}
 
 

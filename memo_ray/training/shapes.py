@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+from memo_ray.artifacts.place import is_remote, open_file
+from memo_ray.errors import MemoError
+from memo_ray.models.embedded import embedded_model
 
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen2.5-1.5b": {
@@ -35,6 +40,21 @@ def config_of(model: str) -> Any:
     from transformers import AutoConfig
 
     return AutoConfig.for_model(**SHAPES[model])
+
+
+def known_config(base: str, revision: str | None = None) -> Any | None:
+    """The transformers config of a base model by its name in the settings, without its weights; None when it cannot
+    be had here."""
+    from transformers import AutoConfig
+
+    try:
+        if is_remote(base):
+            with open_file(f"{base.rstrip('/')}/config.json") as file:
+                return AutoConfig.for_model(**json.loads(file.read()))
+        folder = embedded_model()[0] if base == "embedded" else base
+        return AutoConfig.from_pretrained(folder, revision=revision)
+    except (OSError, ValueError, MemoError):
+        return None
 
 
 def empty_model(model_config: Any) -> Any:

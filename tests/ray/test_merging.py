@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,12 +24,14 @@ from memo_ray.errors import MergeError
 from memo_ray.evaluation.asked import Asked
 from memo_ray.evaluation.ray_evaluation import Asking, answer_row
 from memo_ray.merging import ray_merging
+from memo_ray.merging.checks import check
+from memo_ray.merging.headers import Tensor
 from memo_ray.merging.ray_merging import sweep
 from memo_ray.merging.ray_trials import merge_all
 from memo_ray.merging.scores import SweepProgress
 from memo_ray.models.chat import ChatReply
 from memo_ray.rows import Answer, Reflection, Reject, SweepRow
-from tests.unit.merging.tiny import make_base, make_memories, make_memory, read
+from tests.unit.merging.tiny import make_base, make_memories, read
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -71,7 +75,7 @@ def stand_in(before: Callable[[str], None] = lambda system: None) -> ray_merging
         assert read(local_folder(memory))["model.norm.weight"].shape == (32,)
         rows = []
         for row in asked:
-            right = row.kind == "held_out" and int(row.question_id[-1]) < RECALLED[system]
+            right = row.kind == "held_out" and int(row.question_id[-1]) < RECALLED.get(system, 3)
             reply = ChatReply(row.references[0] if right else "no idea", "stop", 10, 3)
             rows.append(answer_row(row, system, reply, 0.1))
         return Asking(rows)
@@ -79,9 +83,9 @@ def stand_in(before: Callable[[str], None] = lambda system: None) -> ray_merging
     return ask
 
 
-def new_attempt(folder: Path) -> Attempt:
+def new_attempt(folder: Path, progress: Path | None = None) -> Attempt:
     (folder / "attempt").mkdir(parents=True, exist_ok=True)
-    return Attempt(folder / "attempt", open_place(folder / "progress"), open_place(folder / "attempt"))
+    return Attempt(folder / "attempt", open_place(progress or folder / "progress"), open_place(folder / "attempt"))
 
 
 def published(store: Store, name: str, folder: Path) -> Location:
@@ -132,7 +136,7 @@ def test_a_sweep_makes_an_artefact_with_its_table_and_the_best_merges(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, request: pytest.FixtureRequest
 ) -> None:
     """Where there is room for two merges at a time, so that the second batch is merged after the first was scored."""
-    monkeypatch.setattr(ray_merging, "_room", lambda folder, inputs, at_once: 2)
+    monkeypatch.setattr(ray_merging, "_room", lambda folder, inputs: 2)
     said: list[tuple[int, int, str]] = []
     store = Store(tmp_path if where == "disk" else request.getfixturevalue("bucket"))
     memories: dict[str, Location] = {"north": models / "a", "south": models / "b"}
@@ -173,12 +177,12 @@ def test_a_sweep_makes_an_artefact_with_its_table_and_the_best_merges(
     assert "scored linear" in [what for _, _, what in said[:4]]  # before the second batch was merged
 
 
-def test_a_merge_that_is_refused_says_so_in_the_driver(models: Path, tiny_model: Path, tmp_path: Path) -> None:
-    other = make_memory(make_base(tiny_model, tmp_path / "untied", tied=False), tmp_path / "other", seed=1)
-    memories = {"north": models / "a", "south": other}
+def test_a_merge_that_is_refused_says_so_in_the_driver(models: Path, tmp_path: Path) -> None:
+    inputs = check(models / "base", {"north": models / "a", "south": models / "b"})
+    gone = {"north": models / "a", "south": tmp_path / "gone"}
     progress = SweepProgress(open_place(tmp_path / "progress"), "questions")
-    with pytest.raises(MergeError, match=r"other/config\.json: tie_word_embeddings is False, in its base .*/base True"):
-        merge_all({"linear": RECIPES[0]}, models / "base", memories, progress, 10**6, 1, lambda name: None)
+    with pytest.raises(MergeError, match=r"/gone: holds no model\.safetensors"):
+        merge_all({"linear": RECIPES[0]}, models / "base", gone, progress, inputs, MergingConfig(), lambda name: None)
     assert progress.merged("linear") is None
     assert list(progress.merges.names()) == []
 
@@ -196,9 +200,45 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_merged(models: Path,
         sweep(slerp, models / "base", three, HELD_OUT, model, 8, attempt)
     with pytest.raises(MergeError, match=r"/c: holds no config\.json"):
         sweep(MergingConfig(), models / "base", three, HELD_OUT, model, 8, attempt)
+    progress = SweepProgress(attempt.progress, "questions")
+    tensor = Tensor("BF16", (10**14,), models, 0, 2 * 10**14)
+    vast = replace(check(models / "base", memories), memory_tensors=[{"vast": tensor}] * 2)
     with pytest.raises(MergeError, match=r"offers .* GB; add a node with more memory"):
-        merge_all({}, models / "base", {}, SweepProgress(attempt.progress, "questions"), 10**15, 1, lambda name: None)
+        merge_all({}, models / "base", {}, progress, vast, MergingConfig(), lambda name: None)
     assert list(attempt.folder.iterdir()) == []
+
+
+def test_the_next_pass_is_made_while_a_merge_is_scored(models: Path, tmp_path: Path) -> None:
+    attempt = new_attempt(tmp_path)
+    merges = SweepProgress(attempt.progress, "any questions")
+
+    def wait_for_the_next(system: str) -> None:
+        following = [*IDS, IDS[-1]][IDS.index(system) + 1]
+        ends = time.monotonic() + 60
+        while merges.merged(following) is None:
+            assert time.monotonic() < ends, f"{following} is not merged while {system} is scored"
+            time.sleep(0.05)
+
+    run(models, attempt, stand_in(wait_for_the_next), overlap=True, recipes_per_pass=1, max_concurrent=1)
+    assert attempt.facts["best"] == "slerp-t0.5"
+
+
+def test_a_search_goes_on_from_the_scores_it_has(models: Path, tmp_path: Path) -> None:
+    search = {"trials": 5, "methods": ("ties", "dare_linear"), "seed": 1, "at_once": 2}
+    asked: list[str] = []
+    first = new_attempt(tmp_path)
+    run(models, first, stand_in(asked.append), recipes=(Linear(method="linear"),), search=search)
+    assert asked[0] == "linear" and len(set(asked)) == 6
+    assert {name.split("-d")[0] for name in asked[1:]} <= {"ties", "dare-linear"}
+    assert first.rows["sweep"] == 6
+
+    # As if it had been killed before the last group was scored: nothing else is merged or asked again.
+    scores = next((tmp_path / "progress" / "scores").iterdir())
+    shutil.rmtree(scores / asked[-1])
+    again: list[str] = []
+    run(models, new_attempt(tmp_path / "again", tmp_path / "progress"), stand_in(again.append),
+        recipes=(Linear(method="linear"),), search=search)  # fmt: skip
+    assert again == asked[-1:]
 
 
 @pytest.mark.slow

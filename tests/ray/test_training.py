@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,36 @@ def test_mistakes_are_named_before_anything_starts(ray_cluster: None, tiny_model
         train(config(workers=3, cpus_per_worker=2), tiny_model, tmp_path / "a")
     with pytest.raises(TrainingError, match="no reflections to train on"):
         train_memory(config(), reflections(3, "held_out"), tiny_model, attempt_in(tmp_path / "b"))
+
+
+def one_is_too_small(job: dict[str, Any]) -> dict[str, Any]:
+    """A worker like the real one, of whom the second is out of memory while the first waits for it."""
+    import ray.train
+    import ray.train.collective
+    import torch
+
+    from memo_ray.training.blame import out_of_memory
+    from memo_ray.training.ray_training import outcome_of
+
+    def work() -> None:
+        begun = Path(job["progress"].url, f"begun-{uuid.uuid4().hex}")
+        begun.touch()
+        with out_of_memory(TrainingConfig(), workers=2):
+            if ray.train.get_context().get_world_rank() == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            ray.train.collective.barrier()
+
+    return outcome_of(work, job["progress"])
+
+
+def test_one_worker_out_of_memory_ends_all_with_the_remedy(
+    ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from memo_ray.training import ray_training
+
+    monkeypatch.setattr(ray_training, "train_worker", one_is_too_small)
+    progress = open_place(tmp_path / "progress")
+    for again in range(2):  # what an earlier command has left ends nothing
+        with pytest.raises(TrainingError, match=r"^training: out of memory; set micro_batch_tokens: 8192 or"):
+            ray_training.run_workers(config(workers=2), tmp_path, progress, 0, False, lambda *_: None)
+        assert len(list((tmp_path / "progress").glob("begun-*"))) == 2 * (again + 1), "nobody worked a second time"

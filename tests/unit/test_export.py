@@ -12,7 +12,7 @@ from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
 from memo_ray.errors import ConfigError
 from memo_ray.export import export_run
-from memo_ray.rows import Document, Reflection
+from memo_ray.rows import Document, LedgerEntry, Reflection
 from memo_ray.workspace import Workspace
 
 DIGEST = "1" * 64
@@ -27,11 +27,17 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def made(workspace: Workspace) -> None:
     """A corpus, its reflections and a memory of one epoch."""
+    entries = [
+        LedgerEntry(f"r{n}", "direct", [], [], "", [], "", "", 0, licence=licence)
+        for n, licence in enumerate(("CC-BY-4.0", "CC-BY-4.0; own | terms", ""))
+    ]
     for stage, kind, rows in (("corpus", Document, []), ("synthesis", Reflection, [PAIR]), ("training", None, [])):
         workspace.note(f"{stage}-law", DIGEST)
         with workspace.store.attempt(f"{stage}-law", stage, DIGEST, {}, {}) as attempt:
             if kind is not None:
                 attempt.write("documents" if kind is Document else "reflections", rows, kind)
+                if kind is Reflection:
+                    attempt.write("ledger", entries, LedgerEntry)
             else:
                 (attempt.folder / "epoch-1").mkdir()
                 (attempt.folder / "epoch-1" / "config.json").write_text("{}")
@@ -49,6 +55,7 @@ def test_reflections_go_out_as_chat_and_the_memory_with_its_card(workspace: Work
     corpus = workspace.finished("corpus-law")
     assert corpus is not None and corpus.record.digest in card
     assert str(tmp_path) not in card
+    assert f"| law | `{corpus.record.digest}` | CC-BY-4.0; own \\| terms |" in card
     assert (written[1] / "config.json").is_file()
 
 

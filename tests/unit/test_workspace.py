@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from pathlib import Path
 
 import pytest
 
+from memo_ray.artifacts.owner import this_process
 from memo_ray.asking import ADDRESS, served_url
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.merging import MergingConfig
@@ -60,7 +59,7 @@ def test_a_run_s_folder_that_is_a_file_is_named(workspace: Workspace) -> None:
 
 
 def test_the_address_of_a_server_that_was_killed_is_not_used(workspace: Workspace) -> None:
-    note = {"url": "http://127.0.0.1:1", "process": os.getpid(), "host": socket.gethostname()}
+    note = {"url": "http://127.0.0.1:1", **this_process()}
     workspace.keep(ADDRESS, json.dumps(note))
     assert served_url(workspace) == "http://127.0.0.1:1"
     for changes in ({"process": 2**22 + 1}, {"host": "elsewhere"}):

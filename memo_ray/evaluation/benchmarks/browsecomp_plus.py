@@ -20,15 +20,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from memo_ray.artifacts.place import local_copy
 from memo_ray.config.benchmarks import BrowseCompPlus
 from memo_ray.errors import CorpusError
 from memo_ray.evaluation.benchmarks.benchmark import Item, Loaded, Passage, assemble, check, choose, reject
 from memo_ray.evaluation.benchmarks.files import folder_of, read_bytes, read_id_lists, read_ids
-from memo_ray.evaluation.benchmarks.language import is_english
 from memo_ray.rows import Question, Reject
+from memo_ray.synthesis.language import other_language
 
 COLUMNS = ("query_id", "query", "answer", "evidence_docs", "negative_docs")
 ROWS_AT_ONCE = 8
+ENGLISH = ("en",)
 """A row holds some hundred web pages."""
 FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 TITLE = re.compile(r"^title:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
@@ -63,7 +65,7 @@ def load(config: BrowseCompPlus, key: str) -> Loaded:
         )
     folder = folder_of("browsecomp_plus", config.path, f"{key}.path")
     wanted = read_ids(config.question_ids, f"{key}.question_ids")
-    evidence = read_qrels(Path(config.qrels).expanduser()) if config.qrels else None
+    evidence = read_qrels(local_copy(config.qrels)) if config.qrels else None
     read: list[Item] = []
     rejects: list[Reject] = []
     for found in items(folder, Cipher(canary), frozenset(wanted) if wanted is not None else None, evidence):
@@ -146,11 +148,11 @@ def english(items: list[Item]) -> tuple[list[Item], list[Reject], int]:
 
     def speaks(passage: Passage) -> bool:
         if passage.document_id not in known:
-            known[passage.document_id] = is_english(passage.text)
+            known[passage.document_id] = not other_language(passage.text, ENGLISH)
         return known[passage.document_id]
 
     for item in items:
-        if is_english(item.question.question):
+        if not other_language(item.question.question, ENGLISH):
             near = [passage for passage in item.evidence if speaks(passage)]
             kept.append(Item(item.question, near, [passage for passage in item.negatives if speaks(passage)]))
         else:

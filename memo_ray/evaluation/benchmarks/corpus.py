@@ -6,12 +6,14 @@ The pipeline calls `open_benchmark` to know what the corpus is made of, and `bui
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from memo_ray.artifacts.store import Attempt
 from memo_ray.config.benchmarks import BrowseCompPlus, MuSiQue, NarrativeQA
 from memo_ray.config.corpus import CorpusConfig
-from memo_ray.corpus.assembly import Assembly, distribution, prepare
+from memo_ray.corpus.assembly import Assembly, prepare
+from memo_ray.corpus.grouping import facts_of_groups
 from memo_ray.corpus.loaders import Listing
 from memo_ray.errors import CorpusError
 from memo_ray.evaluation.benchmarks import browsecomp_plus, musique, narrativeqa
@@ -34,11 +36,36 @@ def open_benchmark(corpus: CorpusConfig) -> Loaded:
     return LOADERS[type(corpus.benchmark)](corpus.benchmark, f"corpora.{corpus.name}.benchmark")
 
 
+@dataclass(frozen=True)
+class Tables:
+    """What the stage writes but for the questions. `known`: every document's id, and the one it was kept under."""
+
+    documents: list[Document]
+    chunks: list[Chunk]
+    groups: list[Group]
+    rejects: list[Reject]
+    known: dict[str, str]
+    facts: dict[str, Any]
+
+
 def build_corpus(corpus: CorpusConfig, loaded: Loaded, attempt: Attempt) -> None:
     """Write the tables `documents`, `chunks`, `groups`, `questions` and `rejects` and the facts of the corpus.
 
     `loaded` is what `open_benchmark` gave for it. Raises CorpusError as the corpus stage does.
     """
+    tables = assemble(corpus, loaded)
+    questions, unanswerable = answerable(loaded.questions, tables.known)
+    attempt.write("documents", tables.documents, Document)
+    attempt.write("chunks", tables.chunks, Chunk)
+    attempt.write("groups", tables.groups, Group)
+    attempt.write("questions", questions, Question)
+    attempt.write("rejects", [*tables.rejects, *loaded.rejects, *unanswerable], Reject)
+    attempt.facts.update(tables.facts, benchmark=loaded.facts, questions=len(questions))
+    attempt.facts["question_rejects"] = len(loaded.rejects) + len(unanswerable)
+
+
+def assemble(corpus: CorpusConfig, loaded: Loaded) -> Tables:
+    """The benchmark's documents as chunks and groups; those without a licence of their own have the corpus's."""
     documents: list[Document] = []
     chunks: list[Chunk] = []
     own = "benchmark" in corpus.group_kinds
@@ -46,24 +73,12 @@ def build_corpus(corpus: CorpusConfig, loaded: Loaded, attempt: Attempt) -> None
     settings = corpus.model_copy(update={"groups": others or "document"}) if own else corpus
     assembly = Assembly(settings, Listing([], {}), documents, chunks)
     for document in loaded.documents:
-        assembly.add(prepare(document, settings))
-    groups, facts = assembly.finish()
+        assembly.add(prepare(replace(document, licence=document.licence or corpus.licence), settings))
+    groups, facts = assembly.finish(lambda: ((chunk.chunk_id, chunk.text) for chunk in chunks))
     if own:
         groups = benchmark_groups(loaded, assembly.known, chunks) + (groups if others else [])
-        grouped = {chunk for group in groups for chunk in group.chunk_ids}
-        facts.update(
-            groups=len(groups),
-            group_sizes=distribution([len(group.chunk_ids) for group in groups]),
-            chunks_in_no_group=sum(chunk.chunk_id not in grouped for chunk in chunks),
-        )
-    questions, unanswerable = answerable(loaded.questions, assembly.known)
-    attempt.write("documents", documents, Document)
-    attempt.write("chunks", chunks, Chunk)
-    attempt.write("groups", groups, Group)
-    attempt.write("questions", questions, Question)
-    attempt.write("rejects", [*assembly.rejects, *loaded.rejects, *unanswerable], Reject)
-    attempt.facts.update(facts, benchmark=loaded.facts, questions=len(questions))
-    attempt.facts["question_rejects"] = len(loaded.rejects) + len(unanswerable)
+        facts.update(facts_of_groups(groups, corpus.group_kinds, len(chunks)))
+    return Tables(documents, chunks, groups, assembly.rejects, assembly.known, facts)
 
 
 def benchmark_groups(loaded: Loaded, known: dict[str, str], chunks: list[Chunk]) -> list[Group]:

@@ -7,14 +7,13 @@ line with its address.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from memo_ray.errors import CorpusError
-from memo_ray.models.embedded import cache_folder
+from memo_ray.artifacts.place import local_copy
+from memo_ray.errors import CorpusError, StoreError
 
 HUB = {
     "musique": ("osunlp/HippoRAG_2", ["musique.json"]),
@@ -37,9 +36,10 @@ def folder_of(kind: str, path: str | None, key: str) -> Path:
     address = ADDRESSES[kind]
     if path is None:
         return from_hub(kind, key)
-    if path.startswith("s3://"):
-        return from_bucket(path, key, address)
-    found = Path(path).expanduser()
+    try:
+        found = local_copy(path)
+    except StoreError as error:
+        raise CorpusError(f"{key}: {error}, or get the benchmark from {address}") from None
     if not found.exists():
         raise CorpusError(f"{key}: {path}: no such file or folder; get the benchmark from {address}")
     return found
@@ -60,24 +60,6 @@ def from_hub(kind: str, key: str) -> Path:
         raise CorpusError(
             f"{key}: {name} cannot be had from the hub ({reason[:120]}); download {ADDRESSES[kind]} and name its folder"
         ) from None
-
-
-def from_bucket(path: str, key: str, address: str) -> Path:
-    """A copy of everything below an s3:// prefix, in the cache; made once for each prefix."""
-    import pyarrow as pa
-    from pyarrow import fs
-
-    copy = cache_folder() / "benchmarks" / hashlib.sha256(path.encode()).hexdigest()[:16]
-    if (copy / "READY").is_file():
-        return copy
-    try:
-        store, inside = fs.FileSystem.from_uri(path)
-        fs.copy_files(inside, str(copy), source_filesystem=store, destination_filesystem=fs.LocalFileSystem())
-    except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise CorpusError(f"{key}: {path}: cannot be read ({reason}); check the bucket, or get {address}") from None
-    (copy / "READY").write_text(path)
-    return copy
 
 
 def one_of(folder: Path, patterns: tuple[str, ...], key: str, address: str) -> Path:
@@ -124,7 +106,7 @@ def read_ids(path: str | None, key: str) -> list[str] | None:
     """The ids in a JSON list, or the keys of a JSON object. Raises CorpusError."""
     if path is None:
         return None
-    value = read_json(Path(path).expanduser())
+    value = read_json(local_copy(path))
     if not isinstance(value, list | dict) or not all(isinstance(name, str) for name in value):
         raise CorpusError(f"{key}: {path}: must be a JSON list of ids, or an object whose keys they are")
     return list(value)
@@ -134,7 +116,7 @@ def read_id_lists(path: str | None, key: str) -> dict[str, list[str]] | None:
     """A JSON object of lists of ids. Raises CorpusError."""
     if path is None:
         return None
-    value = read_json(Path(path).expanduser())
+    value = read_json(local_copy(path))
     right = isinstance(value, dict) and all(isinstance(ids, list) for ids in value.values())
     if not right or not all(isinstance(name, str) for ids in value.values() for name in ids):
         raise CorpusError(f"{key}: {path}: must be a JSON object of question id to a list of document ids")

@@ -23,6 +23,7 @@ from memo_ray.artifacts.place import open_place
 from memo_ray.config.loading import OnceLoader, set_key, validate
 from memo_ray.config.run import RunConfig
 from memo_ray.errors import ConfigError
+from memo_ray.synthesis.statistics import data_ratio
 
 FOLDER = Path(__file__).parent
 FRAGMENTS = FOLDER / "fragments.yaml"
@@ -145,14 +146,34 @@ def gather(experiment: Experiment) -> Iterator[dict[str, Any]]:
     A run that is not finished gives one row with `missing`, so that no row of the table is dropped silently.
     """
     for run in experiment.runs:
-        content = open_place(run.config.root).get(f"{run.config.name}/report/comparison.json")
-        try:
-            systems = json.loads(content or b"{}")["systems"]
-        except (ValueError, KeyError):
+        systems = written(run, "report/comparison.json").get("systems")
+        if systems is None:
             yield {**run.labels, "missing": f"memo run has not finished {run.config.name}"}
             continue
+        ratio = ratio_of(run, experiment)
         for row in systems:
-            yield {**run.labels, **row}
+            yield {**run.labels, **row, **({} if ratio is None else {"data_ratio": ratio})}
+
+
+def written(run: ExperimentRun, name: str) -> dict[str, Any]:
+    """A JSON file of a run; empty where it has not come so far."""
+    try:
+        return json.loads(open_place(run.config.root).get(f"{run.config.name}/{name}") or b"{}")
+    except ValueError:
+        return {}
+
+
+def ratio_of(run: ExperimentRun, experiment: Experiment) -> float | None:
+    """A run's training pairs over those of the run that leaves no step out and is like it else (Table 9).
+
+    None where the experiment has no such run, or it is not finished.
+    """
+    full = run.config.synthesis.model_copy(update={"without": ()})
+    alike = [one for one in experiment.runs if (one.config.synthesis, one.config.corpora) == (full, run.config.corpora)]
+    if not run.config.synthesis.without or not alike:
+        return None
+    steps, whole = (written(one, "summary.json").get("steps") for one in (run, alike[0]))
+    return data_ratio(steps, whole) if steps and whole else None
 
 
 def write_rows(experiment: Experiment) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memo_ray.artifacts.place import local_copy
 from memo_ray.errors import CorpusError
 from memo_ray.evaluation.judging.judge import Judge
 
@@ -37,15 +38,22 @@ class Agreement:
 
 def load_labelled(given: str) -> list[Labelled]:
     """The rows of a JSON Lines file. Raises CorpusError naming file and line of a row that is none."""
-    path = Path(given).expanduser()
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = existing(given).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"{given}: the labelled answers cannot be read ({error})") from None
     rows = [labelled(line, f"{given}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
     if not rows:
         raise CorpusError(f"{given}: holds no labelled answer")
     return rows
+
+
+def existing(given: str) -> Path:
+    """The file of labelled answers on this machine. Raises CorpusError when there is none."""
+    path = local_copy(given)
+    if not path.is_file():
+        raise CorpusError(f"{given}: no such file of labelled answers; correct evaluation.comparison.judge.labelled")
+    return path
 
 
 def labelled(line: str, where: str) -> Labelled:

@@ -53,10 +53,13 @@ def line_chart(
     *,
     shares: bool = False,
     chosen: float | None = None,
+    mark: str = "chosen",
+    lines: bool = True,
 ) -> str:
-    """One line a series. `name` makes the SVG's ids unique on its page; `title` is read aloud instead of it.
+    """One line a series, or its points alone. `name` makes the SVG's ids unique on its page; `title` is read aloud
+    instead of it.
 
-    `shares`: y is in 0..1 and shown in percent. `chosen`: the x to mark with a vertical line.
+    `shares`: y is in 0..1 and shown in percent. `chosen`: the x to mark with a vertical line, labelled `mark`.
     """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(6.4, 3.3), layout="constrained")
@@ -65,15 +68,14 @@ def line_chart(
         axes.patch.set_visible(False)
         if chosen is not None:
             axes.axvline(chosen, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
-            axes.annotate(
-                "chosen", (chosen, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9
-            )
+            axes.annotate(mark, (chosen, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
         for place, (label, points) in enumerate(series.items()):
             look = place % len(SERIES)
             marker = MARKERS[look] if len(points) <= 40 else ""
             axes.plot(
                 *zip(*points, strict=True),
-                label=label, color=SERIES[look], marker=marker, linestyle=DASHES[look], linewidth=1.8, markersize=4.5,
+                label=label, color=SERIES[look], marker=marker, linestyle=DASHES[look] if lines else "",
+                linewidth=1.8, markersize=4.5,
             )  # fmt: skip
         if shares:
             axes.set_ylim(-0.03, 1.03)

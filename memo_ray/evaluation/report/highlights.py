@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from markupsafe import Markup
@@ -95,7 +96,7 @@ def cards(summary: Mapping[str, Any]) -> list[Card]:
 
 
 def charts(summary: Mapping[str, Any]) -> list[Chart]:
-    """Recall by epoch and loss, one pair for each memory that has them."""
+    """Recall by epoch and loss, one pair for each memory that has them, and what merging cost."""
     found = []
     chosen = summary["training"].get("chosen_epoch")
     for place, (memory, kinds) in enumerate(summary["epochs"].items()):
@@ -108,7 +109,33 @@ def charts(summary: Mapping[str, Any]) -> list[Chart]:
     losses = {name: points for name, points in losses.items() if len(points) > 1}
     if losses:
         found.append(chart_of("loss", "Training loss over answer tokens, by optimiser step", losses, "step", "loss"))
-    return found
+    return found + cost_of_merging(summary)
+
+
+def cost_of_merging(summary: Mapping[str, Any]) -> list[Chart]:
+    """Every merge's recall against what it cost, beside retraining's cost (paper, Figure 2).
+
+    The corpora are taken to arrive one after the other: merging trains each once, retraining starts again on the union
+    with each. Retraining's accuracy is not known, since nothing was retrained.
+    """
+    trained = [facts.get("training_seconds") for facts in summary["training"].get("memories", {}).values()]
+    table = summary["merging"].get("table", [])
+    if not table or None in trained:
+        return []
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in table:
+        cost = sum(trained) + row["merge_seconds"]
+        series.setdefault(row["method"].replace("_", " "), []).append((round(cost, 1), row["recall"]))
+    caption = (
+        f"Recall of held-out questions against the cost of {len(trained)} corpora that arrive one after the other; "
+        f"retraining on their union would have taken {sum(accumulate(trained)):,.0f} s"
+    )
+    return [
+        chart_of(
+            "merges", caption, series, "seconds of training and merging", "recall",
+            shares=True, chosen=sum(accumulate(trained)), mark="retraining", lines=False,
+        )
+    ]  # fmt: skip
 
 
 def loss_points(facts: Mapping[str, Any]) -> list[tuple[float, float]]:
@@ -121,10 +148,10 @@ def loss_points(facts: Mapping[str, Any]) -> list[tuple[float, float]]:
 
 def chart_of(
     name: str, caption: str, series: Mapping[str, Points], x_label: str, y_label: str, shares: bool = False,
-    chosen: float | None = None,
+    chosen: float | None = None, mark: str = "chosen", lines: bool = True,
 ) -> Chart:  # fmt: skip
     """A line chart with the same figures as a table beneath it."""
-    svg = line_chart(name, caption, series, x_label, y_label, shares=shares, chosen=chosen)
+    svg = line_chart(name, caption, series, x_label, y_label, shares=shares, chosen=chosen, mark=mark, lines=lines)
     values = {label: dict(points) for label, points in series.items()}
     xs = sorted({x for points in values.values() for x in points})
     rows = [(x, [points.get(x) for points in values.values()]) for x in xs]

@@ -19,12 +19,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from memo_ray.artifacts.store import Artifact
-from memo_ray.evaluation.report import tables
+from memo_ray.evaluation.report import synthesis, tables
 from memo_ray.evaluation.report.highlights import cards, charts, focus, headline
+from memo_ray.evaluation.report.learned import learned
 from memo_ray.evaluation.report.samples import reflections, rejects
 from memo_ray.rows import Answer, Transcript
 
 FILES = ("report/answers.csv", "report/tables.json")
+FIGURES = ("recall", "token_f1", "exact_match", "counts", "epochs", "steps", "corpora", "synthesis", "compression")
+"""The parts of the summary that `report/tables.json` repeats."""
 CUT = 1200
 """Characters of a rejected prompt or reply that are shown."""
 
@@ -53,9 +56,21 @@ def render_report(
         **{metric: tables.figures(summary, metric) for metric in ("recall", "token_f1", "exact_match")},
         "charts": charts(summary),
         "stages": tables.stages(summary, artefacts),
-        "steps": tables.steps(summary),
+        "steps": synthesis.steps(summary),
+        "synthesis_grids": [
+            ("Reflections of each corpus", synthesis.made(summary)),
+            (
+                "Share of the trained pairs that neither a step nor its pairs had a part in",
+                synthesis.left_without(summary),
+            ),
+            ("Chunks by estimated tokens", synthesis.chunk_lengths(summary)),
+            ("Groups over which connections were looked for, in chunks", synthesis.groups(summary)),
+        ],
         "documents": {"systems": systems, "rows": rows, "total": total},
+        "learned": learned(summary, artefacts, answers),
         "sweep": tables.grid(summary["merging"].get("table", [])),
+        "ways": tables.grid(summary["merging"].get("ways", [])),
+        "advice": tables.advice(summary),
         "conversations": tables.conversations(answers, transcripts),
         "questions": tables.questions(summary, answers),
         "focus": focus(summary),
@@ -83,12 +98,15 @@ def write_report(
     write_answers(folder / FILES[0], answers)
     systems, rows, _ = tables.documents(summary, artefacts, answers)
     data = {
-        **{key: summary[key] for key in ("recall", "token_f1", "exact_match", "counts", "epochs", "steps")},
+        **{key: summary[key] for key in FIGURES},
         "documents": [
             {"document": row.label} | {name: cell.value for name, cell in zip(systems, row.cells, strict=True)}
             for row in rows
         ],
+        "learned": learned(summary, artefacts, answers).data(),
         "sweep": summary["merging"].get("table", []),
+        "ways": summary["merging"].get("ways", []),
+        "advice": summary["advice"],
     }
     (folder / FILES[1]).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page = folder / "report.html"
@@ -111,11 +129,13 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
 
 
 SECTIONS: list[tuple[str, str, Callable[[Mapping[str, Any]], Any]]] = [
-    ("recall", "Recall", lambda page: True),
+    ("recall", "Recall", lambda page: page["kinds"]),
     ("protocol", "Protocol", lambda page: page["conversations"]),
     ("pipeline", "Pipeline", lambda page: True),
-    ("synthesis", "Reflections by step", lambda page: page["steps"]),
+    ("synthesis", "Reflections by step", lambda page: page["steps"] or page["summary"]["corpora"]),
     ("documents", "Documents", lambda page: page["documents"]["rows"]),
+    ("learned", "What was learnt", lambda page: page["learned"].shown),
+    ("advice", "Merge, retrain or route", lambda page: page["advice"] or page["ways"].rows),
     ("merges", "Merges", lambda page: page["sweep"].rows),
     ("questions", "Questions asked alone", lambda page: page["questions"]),
     ("reflections", "Sample", lambda page: page["reflections"]),

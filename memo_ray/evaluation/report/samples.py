@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memo_ray.artifacts.store import Artifact
@@ -37,7 +38,8 @@ def reflections(artefacts: Sequence[Artifact]) -> list[ReflectionRow]:
     made_by = of_stage(artefacts, "synthesis")
     for made in made_by:
         table = pq.read_table(made.path("reflections.parquet")).sort_by(BY_STEP)
-        rows = table.take(evenly(range(table.num_rows), max(1, REFLECTIONS // len(made_by)))).to_pylist()
+        shown = evenly(range(table.num_rows), max(1, REFLECTIONS // len(made_by)))
+        rows = table.take(pa.array(shown, pa.int64())).to_pylist()
         sources = document_ids([made], {row["reflection_id"] for row in rows})
         for row in rows:
             names = [titles.get(document, document) for document in sources.get(row["reflection_id"], ())]

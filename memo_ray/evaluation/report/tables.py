@@ -50,21 +50,6 @@ class FigureRow:
 
 
 @dataclass(frozen=True)
-class StepRow:
-    """A synthesis step: its prompts, those without a usable reply, and the pairs that it made, kept and lost.
-
-    None where the facts do not say. `failed` and `lost` are reasons by number, commonest first.
-    """
-
-    step: str
-    prompts: int | None
-    made: int | None
-    kept: int | None
-    failed: list[tuple[str, int]]
-    lost: list[tuple[str, int]]
-
-
-@dataclass(frozen=True)
 class Grid:
     """A table whose columns are known only by its rows; None where a row lacks one."""
 
@@ -163,22 +148,6 @@ def documents(
     return systems, rows[:DOCUMENTS], len(rows)
 
 
-def steps(summary: Mapping[str, Any]) -> list[StepRow]:
-    """What each synthesis step made, kept and lost, as its facts say; and reflections of steps without facts."""
-    facts = summary["steps"] or {step: {"kept": count} for step, count in summary["reflections"].items()}
-    return [
-        StepRow(
-            step=step,
-            prompts=found.get("prompts"),
-            made=found.get("made"),
-            kept=found.get("kept"),
-            failed=_by_number(found.get("failed", {})),
-            lost=_by_number(found.get("lost", {})),
-        )
-        for step, found in facts.items()
-    ]
-
-
 def conversations(answers: Iterable[Answer], transcripts: Iterable[Transcript]) -> list[Conversation]:
     """The questions that went through the protocol, each with its transcript in words."""
     told = {(row.question_id, row.question): row for row in transcripts}
@@ -210,6 +179,18 @@ def grid(records: Sequence[Mapping[str, Any]]) -> Grid:
     return Grid(columns, [[record.get(column) for column in columns] for record in records])
 
 
+def advice(summary: Mapping[str, Any]) -> dict[str, Grid]:
+    """The adviser's tables by caption; empty without an advice."""
+    found = summary["advice"]
+    if not found:
+        return {}
+    return {
+        "Predicted and actual recall of held-out questions": grid(found["beside"]),
+        "The task vectors: norms, cosine and share of conflicting signs, by layer": grid(found["geometry"]),
+        "Seconds and gigabytes as corpora arrive one at a time": grid(found["costs"]),
+    }
+
+
 def _conversation(row: Answer, transcript: Transcript | None) -> Conversation:
     if transcript is None:
         return Conversation(row, "", [])
@@ -223,7 +204,3 @@ def _conversation(row: Answer, transcript: Transcript | None) -> Conversation:
 
 def _mean(values: Sequence[bool]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _by_number(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from memo_ray.artifacts.place import local_copy
 from memo_ray.config.comparison import Reader
 from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.evaluation.systems.meter import seed_of
@@ -27,7 +28,7 @@ class CartridgeSystem:
     def __init__(self, name: str, base: Path, adapters: str, reader: Reader, key: str) -> None:
         """Raises ConfigError when there is no such folder; `key` is named in errors."""
         self.name = name
-        self._folder = Path(adapters).expanduser()
+        self._folder = local_copy(adapters)
         if not self._folder.is_dir():
             raise ConfigError(f"{key}.adapters: {adapters}: no such folder; train cartridges first")
         self._model = CartridgeModel(base)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.fs
 import pytest
 
-from memo_ray.artifacts.place import Place, local_folder, open_place
+from memo_ray.artifacts.place import Place, local_copy, local_folder, open_place
 from memo_ray.errors import StoreError
 
 
@@ -251,3 +251,17 @@ def test_what_is_wrong_is_one_line_with_a_remedy(
     finally:
         s3_client._client.cache_clear()
     assert "\n" not in str(raised.value)
+
+
+def test_a_copy_of_somebody_elses_file_or_folder_follows_its_content(bucket: str, tmp_path: Path) -> None:
+    place = open_place(f"{bucket}/sets")
+    place.put("ids.json", b"[1]")
+    place.put("deep/qrels", b"q")
+    assert local_copy(f"{bucket}/sets/ids.json").read_bytes() == b"[1]"
+    assert (local_copy(f"{bucket}/sets/") / "deep" / "qrels").read_bytes() == b"q"
+    place.put("ids.json", b"[2]")
+    assert local_copy(f"{bucket}/sets/ids.json").read_bytes() == b"[2]"
+    assert (local_copy(f"{bucket}/sets") / "ids.json").read_bytes() == b"[2]"
+    assert local_copy(str(tmp_path / "x")) == tmp_path / "x" and local_copy("~") == Path.home()
+    with pytest.raises(StoreError, match=r"sets/none: there is nothing; correct the address"):
+        local_copy(f"{bucket}/sets/none")

@@ -34,7 +34,9 @@ def test_the_least_a_user_writes_has_the_papers_values(tmp_path: Path) -> None:
     assert (chunking.kind, getattr(chunking, "words", 0), getattr(chunking, "overlap", 0)) == ("window", 6400, 640)
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("*.yaml"), *ROOT.glob("benchmarks/*.yaml")]), ids=lambda path: path.name
+)
 def test_every_shipped_run_config_loads(path: Path) -> None:
     if path.name.startswith("."):
         pytest.skip("not a run's config")

@@ -50,6 +50,7 @@ def test_the_facts() -> None:
     assert [len(group.chunk_ids) for group in groups] == [3]
     assert facts == {
         "documents": 2,
+        "forgotten_documents": 0,
         "words": 55,
         "untitled_documents": 1,
         "formats": {".txt": 2},
@@ -57,7 +58,7 @@ def test_the_facts() -> None:
         "chunks": 4,
         "chunk_words": {"min": 5, "median": 20, "p90": 20, "max": 20, "histogram": {"<=64": 4}},
         "groups": 1,
-        "group_sizes": {"min": 3, "median": 3, "p90": 3, "max": 3},
+        "chunk_tokens": {"min": 6, "median": 28, "p90": 28, "max": 28, "histogram": {"<=512": 4}},
         "groups_by_kind": {
             "document": {"groups": 1, "min": 3, "median": 3, "mean": 3.0, "max": 3, "chunks_in_no_group": 1}
         },
@@ -139,3 +140,11 @@ def test_several_kinds_of_groups_with_sections_and_discovered_ones() -> None:
     assert [group.kind for group in groups] == ["section", "section", "discovered", "discovered"]
     assert [chunk_id for group in groups[:2] for chunk_id in group.chunk_ids] == ids
     assert facts["groups_by_kind"]["section"]["groups"] == 2 and facts["chunks_in_no_group"] == 0
+
+
+def test_a_forgotten_document_is_left_out_by_id_and_its_copies_by_text() -> None:
+    digest = prepare(Document("2", "", "The same text.", "", "2.txt"), Corpus().config).digest
+    corpus = Corpus(forget=("1", "3", f"sha256:{digest}")).bad(3).good(1).good(2, 4, text="The same text.").good(5)
+    _, facts = corpus.assembly.finish()
+    assert [document.document_id for document in corpus.documents] == ["5"]
+    assert (facts["documents"], facts["forgotten_documents"], facts["rejects"]) == (1, 3, {})

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
 
-from memo_ray.config.corpus import Discovered
-from memo_ray.corpus.communities import chunk_texts, discover, grow
+from memo_ray.config.comparison import Encoder
+from memo_ray.config.corpus import CorpusConfig, Discovered
+from memo_ray.corpus.communities import chunk_texts, discover, grow, semantics
 
 
 def corpus(subjects: int = 6, chunks: int = 8) -> list[tuple[str, str]]:
@@ -36,6 +39,26 @@ def test_no_group_is_larger_than_allowed_and_no_chunk_in_two() -> None:
     groups = discover(corpus, Discovered(max_chunks=5))
     members = [chunk_id for group in groups for chunk_id in group]
     assert max(map(len, groups)) <= 5 and len(members) == len(set(members)) and len(members) > 30
+
+
+def test_chunks_with_like_vectors_are_put_together_up_to_the_size(tiny_model: Path) -> None:
+    texts = [(f"{word}-{n}", f"the {word} ship " * 40) for n in range(3) for word in ("salt", "harbour", "lighthouse")]
+    encoder = Encoder(engine="transformers", model=str(tiny_model))
+    groups = discover(lambda: texts, Discovered(by="embedding", encoder=encoder, max_chunks=3, neighbours=2))
+    assert groups == [[f"{word}-{n}" for n in range(3)] for word in ("salt", "harbour", "lighthouse")]
+    assert discover(list, Discovered(by="embedding", encoder=encoder)) == []
+
+
+def test_the_fingerprint_holds_discovered_only_where_it_counts(tiny_model: Path) -> None:
+    encoder = Encoder(engine="transformers", model=str(tiny_model))
+    by_embedding = Discovered(by="embedding", encoder=encoder)
+    assert semantics(CorpusConfig(paths=("a",), discovered=Discovered(max_chunks=3))) == {}
+    words = semantics(CorpusConfig(paths=("a",), groups="discovered"))
+    held = semantics(CorpusConfig(paths=("a",), groups="discovered", discovered=by_embedding))
+    assert words["by"] == "words" and "encoder" not in words
+    assert str(tiny_model) not in str(held) and len(held["encoder"]) > 32
+    with pytest.raises(ValidationError, match="by: embedding and encoder go together"):
+        Discovered(by="embedding")
 
 
 def test_what_shares_nothing_is_in_no_group() -> None:

@@ -10,7 +10,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from memo_ray.corpus import neighbours
-from memo_ray.corpus.neighbours import K1, SCORE_STEPS, B, TermRows, nearest
+from memo_ray.corpus.bm25 import K1, B, TermRows
+from memo_ray.corpus.neighbours import SCORE_STEPS, nearest
 
 
 def random_counts(rows: int, terms: int, seed: int) -> list[dict[int, int]]:

@@ -1,4 +1,4 @@
-"""Recall by document, step and kind over epochs."""
+"""Recall by document and step over epochs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from memo_ray.evaluation.learning import (
     curve,
     foreign_questions,
     recall_by_document,
-    recall_by_kind,
     recall_by_step,
     weakest,
 )
@@ -56,12 +55,6 @@ def test_a_rephrasing_counts_for_the_step_of_the_pair_it_rephrases() -> None:
         "connections": {"recall": 0.0, "n": 1},
         "direct": {"recall": 1.0, "n": 2},
     }
-
-
-def test_kinds_stay_apart() -> None:
-    assert {kind: cell["n"] for kind, cell in recall_by_kind(ANSWERS)["epoch-2"].items()} == {
-        "held_out": 2, "one_hop": 1, "trained": 1,
-    }  # fmt: skip
 
 
 def test_abstention_is_what_is_right_about_the_unknown() -> None:

@@ -50,7 +50,7 @@ def test_what_is_not_known_is_said() -> None:
     page = model_card(dataclasses.replace(CARD, recall={}, licence=""))
     assert front_matter(page)["license"] == "other"
     assert "It has not been evaluated." in page
-    assert "look both up before you share it" in page
+    assert "look both up before sharing it" in page
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from memo_ray.evaluation.report.highlights import charts, headline, loss_points
+from memo_ray.evaluation.report.highlights import charts, cost_of_merging, headline, loss_points
 from memo_ray.evaluation.report.report import render_report, write_answers, write_report
 from memo_ray.evaluation.report.tables import documents, figures, questions
 from memo_ray.evaluation.summary import build_summary
-from memo_ray.rows import Answer, SweepRow
+from memo_ray.rows import Answer, Document, Reflection, SweepRow
 from tests.unit.evaluation.conftest import HOSTILE, SWEEP, Make, SmallRun
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -160,6 +160,23 @@ def test_charts_need_two_points(small_run: SmallRun) -> None:
     assert charts(summary) == []
 
 
+def test_merges_are_drawn_against_what_retraining_would_have_cost() -> None:
+    rows = [
+        {"method": "ties", "recall": 0.5, "merge_seconds": 2.0},
+        {"method": "ties", "recall": 0.4, "merge_seconds": 3.0},
+        {"method": "dare_linear", "recall": 0.2, "merge_seconds": 1.0},
+    ]
+    memories = {name: {"training_seconds": seconds} for name, seconds in (("a", 100.0), ("b", 50.0), ("c", 30.0))}
+    summary = {"training": {"memories": memories}, "merging": {"table": rows}}
+    (chart,) = cost_of_merging(summary)
+    # 100, then 100 + 50, then 100 + 50 + 30.
+    assert "3 corpora" in chart.caption and chart.caption.endswith("would have taken 430 s")
+    assert chart.series == ["ties", "dare linear"]
+    assert chart.rows == [(181.0, [None, 0.2]), (182.0, [0.5, None]), (183.0, [0.4, None])]
+    assert "retraining" in chart.svg
+    assert cost_of_merging(summary | {"merging": {}}) == []
+
+
 def test_headline_names_the_last_system_without_a_memory(small_run: SmallRun) -> None:
     small_run.systems = {"base": "base"}
     assert headline(small_run.summary()).startswith("Asked alone, base recalls 0% of the questions it was trained on")
@@ -185,3 +202,36 @@ def test_no_cell_is_a_formula(tmp_path: Path) -> None:
     assert cells["question_id"] == "'=1+1"
     assert (cells["question"], cells["references"], cells["answer"]) == ("'@SUM(A1)", "'-1", "'+1")
     assert cells["seconds"] == "-0.5"
+
+
+def test_corpora_and_reflections_are_shown_before_anything_was_asked(make: Make) -> None:
+    sizes = {"groups": 2, "min": 2, "median": 2.5, "mean": 2.5, "max": 3, "chunks_in_no_group": 1}
+    lengths = {"min": 90, "median": 300, "p90": 700, "max": 700, "histogram": {"<=512": 4, "<=1024": 2}}
+    by_step = {
+        "consolidation": {
+            "prompts": 3, "checks": 1, "made": 5, "kept": 3, "input_tokens": 1000, "output_tokens": 234,
+            "failed": {}, "lost": {"duplicate": 2}, "kinds": {"entity": 2, "event_sequence": 1},
+        }
+    }  # fmt: skip
+    facts = {"by_step": by_step, "train": 3, "held_out": 0, "with_a_span": 2, "left_without": {"consolidation": 0.25}}
+    made = [
+        make(
+            "corpus",
+            "isles",
+            {"documents": ([], Document)},
+            {"chunks": 6, "chunk_tokens": lengths, "groups_by_kind": {"discovered": sizes}},
+        ),
+        make("synthesis", "isles", {"reflections": ([], Reflection)}, facts),
+    ]
+    summary = build_summary("half", made, [], {}, {})
+    summary["synthesis"]["isles"]["data_ratio"] = 0.195
+    page = Page(render_report(summary, made, [], [], {}))
+    for part in (
+        "consolidation 4 1,234 0 5 3 2 2 entity, 1 event sequence 2 duplicate",
+        "isles 3 0 2 – 0.20",
+        "isles 0.25",
+        "isles 6 90 300 700 700 4 2",
+        "isles discovered 2 2 2.50 2.50 3 1",
+    ):
+        assert part in page.text, part
+    assert "recall" not in page.ids and page.addresses[0] == "#pipeline"

@@ -11,6 +11,7 @@ import pytest
 from memo_ray.artifacts.store import Store
 from memo_ray.config.comparison import ComparisonConfig
 from memo_ray.config.loading import validate
+from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.config.run import RunConfig
 from memo_ray.errors import ConfigError
 from memo_ray.evaluation.recall import given_epoch
@@ -66,7 +67,20 @@ def test_keys_are_checked_before_anything_starts(monkeypatch: pytest.MonkeyPatch
     ):
         comparison = ComparisonConfig.model_validate_json(json.dumps(settings))
         with pytest.raises(ConfigError, match=rf"evaluation\.comparison\.{key}"):
-            check_keys(comparison)
+            check_keys(comparison, ProtocolConfig())
+
+
+@pytest.mark.parametrize("option", [{"hybrid": {}}, {"memories": ["a", "b"]}])
+def test_options_that_a_comparison_cannot_serve_are_refused_at_once(option: dict[str, Any]) -> None:
+    protocol = ProtocolConfig.model_validate_json(json.dumps(option))
+    name = next(iter(option))
+    plain = ComparisonConfig.model_validate_json(json.dumps({"systems": [{"kind": "bm25"}, {"kind": "memo"}]}))
+    with pytest.raises(ConfigError, match=rf"^serving\.protocol\.{name}: .* give the system of kind memo a protocol"):
+        check_keys(plain, protocol)
+    own = ComparisonConfig.model_validate_json(json.dumps({"systems": [{"kind": "memo", "protocol": option}]}))
+    with pytest.raises(ConfigError, match=rf"systems\.0\.protocol\.{name}: .* leave it out"):
+        check_keys(own, ProtocolConfig())
+    check_keys(ComparisonConfig.model_validate_json(json.dumps({"systems": [{"kind": "bm25"}]})), protocol)
 
 
 def test_two_systems_of_one_name() -> None:

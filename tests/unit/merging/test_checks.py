@@ -12,7 +12,8 @@ import pytest
 
 from memo_ray.errors import MergeError
 from memo_ray.merging import checks
-from memo_ray.merging.checks import check, check_disk, read_tensors
+from memo_ray.merging.checks import check, check_bases, check_disk
+from memo_ray.merging.headers import read_tensors
 from tests.unit.merging.tiny import make_base, make_memories, make_memory, rewrite
 
 
@@ -280,3 +281,9 @@ def test_a_disk_that_is_too_small_is_named_with_what_is_needed(tmp_path: Path, m
     check_disk(tmp_path, 10**9)
     with pytest.raises(MergeError, match=r"needs 28\.00 GB and 1\.00 GB are free"):
         check_disk(tmp_path, 28 * 10**9)
+
+
+def test_a_memory_of_another_base_is_refused_by_its_record() -> None:
+    check_bases("tiny", "0123", {"law": "0123", "wiki": "0123"})
+    with pytest.raises(MergeError, match=r"the memory wiki was trained from another base than training\.base \(tiny\)"):
+        check_bases("tiny", "0123", {"law": "0123", "wiki": "4567"})

@@ -32,7 +32,6 @@ def written(recipes: Any) -> MergingConfig:
 @pytest.mark.parametrize(
     ("recipes", "where"),
     [
-        ([], ("list",)),
         ("papr", ("paper",)),
         ({}, ("list",)),
         (["ties"], ("list", 0)),
@@ -60,6 +59,25 @@ def test_the_schema_refuses_what_mergekit_would_ignore_or_misread(recipes: Any, 
     first, *rest = caught.value.errors()
     assert first["loc"] == ("recipes", *where)
     assert [error["type"] for error in rest] in ([], ["too_short"])
+
+
+def test_a_list_as_a_parameters_value_is_a_grid() -> None:
+    grid = {"method": "dare_ties", "density": [0.3, 0.5], "seed": [0, 7]}
+    names = ["linear", "dare-ties-d0.3", "dare-ties-d0.3-seed7", "dare-ties-d0.5", "dare-ties-d0.5-seed7"]
+    config = written([{"method": "linear"}, grid])
+    assert [recipe_id(recipe) for recipe in config.recipes if not isinstance(recipe, str)] == names
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        written([{"method": "ties", "density": [0.5, 1.5]}])
+
+
+def test_a_search_needs_no_recipes_beside_it_and_nothing_is_no_sweep() -> None:
+    alone = MergingConfig.model_validate_json('{"search": {"trials": 3}}')
+    assert alone.recipes == ()
+    assert choose(alone, 2) == ({}, {})
+    both = MergingConfig.model_validate_json('{"search": {"trials": 3}, "recipes": "paper"}')
+    assert len(choose(both, 2)[0]) == 14
+    with pytest.raises(ValidationError, match="name at least one, write `paper`, or add a `search`"):
+        written([])
 
 
 def test_an_infinite_scale_is_refused() -> None:
@@ -122,8 +140,6 @@ def test_the_configuration_names_folders_so_that_mergekit_cannot_misread_them() 
     assert config["base_model"] == {"model": {"path": "/tmp/base"}}
     assert [model["model"] for model in config["models"]] == [{"model": {"path": str(path)}} for path in paths]
     assert (config["dtype"], config["out_dtype"]) == ("float32", "bfloat16")
-    with pytest.raises(MergeError, match=r"slerp-t0\.5: merges exactly 2 memories, got 3"):
-        mergekit_config(SLERP, Path("/tmp/base"), [*paths, Path("/tmp/e")], "bfloat16")
 
 
 def test_parameters_are_what_the_sweep_table_shows() -> None:

@@ -61,9 +61,9 @@ def test_the_table_holds_every_recipe_in_its_order() -> None:
 
 
 def merge(progress: SweepProgress) -> None:
-    with progress.merging("linear") as folder:
+    with progress.merging(["linear"]) as folders:
         time.sleep(0.01)
-        (folder / "model.safetensors").write_bytes(b"weights")
+        (folders["linear"] / "model.safetensors").write_bytes(b"weights")
 
 
 def test_merges_and_scores_are_found_again(tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_a_merge_that_did_not_end_well_is_not_finished(tmp_path: Path) -> None:
     progress = SweepProgress(open_place(tmp_path), "questions")
 
     def fail() -> None:
-        with progress.merging("linear") as folder:
-            (folder / "model.safetensors").write_bytes(b"half")
+        with progress.merging(["linear"]) as folders:
+            (folders["linear"] / "model.safetensors").write_bytes(b"half")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -101,3 +101,12 @@ def test_a_merge_that_did_not_end_well_is_not_finished(tmp_path: Path) -> None:
     assert progress.merged("linear") is None
     merge(progress)
     assert progress.merged("linear") is not None
+
+
+def test_what_a_killed_sweep_left_half_written_is_removed_and_merges_stay(tmp_path: Path) -> None:
+    progress = SweepProgress(open_place(tmp_path), "questions")
+    merge(progress)
+    for name in (".ties-d0.3.0123", "..pass-0123.partial"):
+        (tmp_path / "merges" / name).mkdir()
+    progress.clear()
+    assert sorted(path.name for path in (tmp_path / "merges").iterdir()) == ["linear", "linear.seconds.json"]

@@ -13,7 +13,8 @@ import pytest
 
 from memo_ray.config.comparison import EmbeddingEndpoint, Encoder
 from memo_ray.errors import ConfigError, GenerationError
-from memo_ray.models.embedding import open_embedder, pooling_of
+from memo_ray.models.embedding import TextEncoder, open_embedder, open_encoder, pooling_of
+from memo_ray.serving import ledger
 
 TEXTS = ["The harbour wall.", "A ferry", "The school of the island, which was opened in 1840 by a teacher."]
 
@@ -29,6 +30,26 @@ def test_vectors_have_length_1_and_do_not_depend_on_the_batch(tiny_model: Path, 
     assert together.shape == (3, 32) and together.dtype == np.float32
     assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-5)
     assert np.allclose(together, alone, atol=1e-4)  # padding is not pooled
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model: Path) -> TextEncoder:
+    return open_encoder(Encoder(engine="transformers", model=str(tiny_model), batch_size=4), "e")
+
+
+def test_an_empty_text_has_a_vector_and_no_text_has_none(encoder: TextEncoder) -> None:
+    assert np.allclose(np.linalg.norm(encoder.embed(["", *TEXTS]), axis=1), 1, atol=1e-5)
+    assert encoder.embed([]).shape == (0, 32)
+
+
+def test_more_than_a_batch_keeps_its_order(encoder: TextEncoder) -> None:
+    rows = encoder.embed([TEXTS[n % 2] for n in range(7)])
+    assert rows.shape == (7, 32)
+    assert np.allclose(rows[0], rows[6], atol=1e-4) and not np.allclose(rows[0], rows[1], atol=1e-2)
+
+
+def test_serving_names_an_encoder_by_its_folder(tiny_model: Path) -> None:
+    assert ledger.open_embedder(str(tiny_model)).embed(TEXTS).shape == (3, 32)
 
 
 def test_poolings_differ(tiny_model: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from memo_ray import cli
 from memo_ray.config.models import OpenAIModel, Prices, VllmModel
 from memo_ray.config.synthesis import Connections, HeldOut, SynthesisConfig
-from memo_ray.planning import plan
-from memo_ray.planning.plan import Rates, make_plan
-from memo_ray.planning.ratios import measured, stated
+from memo_ray.models.chat import ChatReply, ChatRequest
+from memo_ray.models.tokens import estimated_tokens
+from memo_ray.planning.plan import Rates, make_plan, read_step, size_of
+from memo_ray.planning.ratios import READING_STEPS, measured, stated
 from memo_ray.rows import Chunk, Group
 from memo_ray.synthesis import assembly
 from memo_ray.synthesis.candidates import proposals
@@ -44,9 +46,17 @@ def reply(request: Any) -> Any:
     return chunk_reply(request)
 
 
+class Counting(Scripted):
+    """Says how many tokens its prompts have, by another vocabulary than the plan's estimate."""
+
+    async def chat(self, request: ChatRequest) -> ChatReply:
+        shown = sum(estimated_tokens(message["content"]) for message in request.messages)
+        return replace(await super().chat(request), input_tokens=round(1.3 * shown))
+
+
 def walked(chunks: list[Chunk], groups: list[Group]) -> tuple[dict[str, Any], dict[str, int]]:
     """The facts and costs of a synthesis of these chunks, as the stage would write them."""
-    settings, model = StepSettings.load(CONFIG), Scripted(reply)
+    settings, model = StepSettings.load(CONFIG), Counting(reply)
 
     async def run() -> list[UnitResult]:
         made = [
@@ -65,15 +75,17 @@ def walked(chunks: list[Chunk], groups: list[Group]) -> tuple[dict[str, Any], di
 def test_a_measured_run_predicts_prompts_within_10_and_tokens_within_25_percent():
     small, large = chunks_of(6), chunks_of(30)
     facts, _ = walked(small, grouped(small))
-    once = measured(facts, len(small), 0, "")
-    every = plan.all_pairs_prompts(grouped(small), once.offered, 3)
-    predicted = make_plan("c", large, grouped(large), CONFIG, measured(facts, len(small), every, "measured"))
+    settings = StepSettings.load(CONFIG)
+    read = {step: read_step(step, small, settings, stated(CONFIG)).input_tokens for step in READING_STEPS}
+    ratios = measured(facts, size_of(small, settings), CONFIG, read, "measured")
+    predicted = make_plan("c", large, grouped(large), CONFIG, ratios)
     real, cost = walked(large, grouped(large))
     asked = {step: count["prompts"] + count["checks"] for step, count in real["by_step"].items()}
     assert predicted.prompts == pytest.approx(sum(asked.values()), rel=0.1)
     told = {step.step: step.prompts for step in predicted.steps}
     assert (told["direct"], told["indirect"]) == (asked["direct"], asked["indirect"]) == (30, 30)
-    assert predicted.total("output_tokens") == pytest.approx(cost["output_tokens"], rel=0.25)
+    for column in ("input_tokens", "output_tokens"):
+        assert predicted.total(column) == pytest.approx(cost[column], rel=0.25)
 
 
 def test_step_1_is_exact_and_later_steps_say_that_they_are_not():
@@ -103,7 +115,33 @@ def test_all_pairs_grow_with_the_square_of_a_group_and_a_cap_ends_that():
     assert connections(2) == 25 * 2
     assert connections(40) / connections(20) == pytest.approx(4, rel=0.1)
     assert connections(40, max_prompts=100) == 100
-    assert connections(40, candidates="shared_entities") < 0.1 * connections(40)
+    related = [connections(size, candidates="shared_entities") for size in (200, 400)]
+    assert related[1] == pytest.approx(2 * related[0], rel=0.01) and related[0] < 0.1 * connections(200)
+    assert connections(2, candidates="shared_entities") == connections(2)
+
+
+def test_held_out_questions_are_no_more_than_their_number_allows():
+    def rephrase(count: int, **changes: Any) -> int:
+        config = SynthesisConfig(held_out=HeldOut(**changes))
+        chunks = chunks_of(count)
+        steps = make_plan("c", chunks, [], config, stated(config)).steps
+        return next((step.prompts for step in steps if step.step == "rephrase"), 0)
+
+    assert rephrase(4, share=0.1) == 4 * 2 * 25 * 0.1
+    assert rephrase(100, share=0.1, max_questions=100) == 2 * 100
+    assert rephrase(4, share=0.0) == rephrase(4, max_questions=0) == 0
+
+
+def test_a_long_chunk_of_sentences_has_few_joins_and_many_other_prompts():
+    config = SynthesisConfig(prompts="sentence")
+    ratios = stated(config)
+
+    def prompts(sentences: int) -> dict[str, int]:
+        chunk = make_chunk(" ".join(f"Rolf Anstick built wall {n} of Esk." for n in range(sentences)))
+        return {step.step: step.prompts for step in make_plan("c", [chunk], [], config, ratios).steps}
+
+    assert prompts(400)["consolidation"] == prompts(200)["consolidation"] == 4
+    assert prompts(400)["entities"] == 2 * prompts(200)["entities"] > 0
 
 
 def test_hours_money_and_disk_come_only_from_what_is_stated():
@@ -150,3 +188,15 @@ def test_half_a_rate_and_a_run_without_a_synthesis_are_refused(run_file: Path, c
     assert "--prefill-rate and --decode-rate: give both" in capsys.readouterr().err
     assert cli.main(["plan", str(run_file), "--measured", str(run_file)]) == 2
     assert "has no finished synthesis" in capsys.readouterr().err
+
+
+def test_discovered_groups_are_planned_and_texts_that_are_trained_as_they_are_cost_nothing(
+    run_file: Path, capsys: pytest.CaptureFixture[str]
+):
+    text = run_file.read_text()
+    run_file.write_text(text.replace("groups: all", "groups: discovered"))
+    assert cli.main(["plan", str(run_file)]) == 0
+    assert "3 chunks in 1 groups" in capsys.readouterr().out
+    run_file.write_text(text + "synthesis: {source: documents}\n")
+    assert cli.main(["plan", str(run_file)]) == 0
+    assert "no generator runs" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from memo_ray.errors import GenerationError, ProtocolError
+from memo_ray.errors import ConfigError, GenerationError, ProtocolError
 from memo_ray.models.chat import ChatReply
 from memo_ray.protocol.driver import run_protocol
 from memo_ray.protocol.protocol import replay
@@ -174,3 +174,63 @@ def test_many_questions_at_once_do_not_mix(script, executive):
         f"question {n}?" for n in range(50)
     ]
     assert len({request.request_id for request in memory.requests}) == 150
+
+
+class ScriptedRouter:
+    """Sends a question to the memories that `chosen` lists for it, else to all; keeps the longest answer."""
+
+    def __init__(self, **chosen):
+        self.chosen = chosen
+
+    def choose(self, question):
+        return self.chosen.get(question[0], ("law", "wiki"))
+
+    def keep(self, question, answers):
+        return max(answers, key=lambda name: len(answers[name]))
+
+
+def routed(script, executive, router, law="short", wiki="a longer answer", **settings):
+    memories = {"law": ScriptedModel(lambda request: law), "wiki": ScriptedModel(lambda request: wiki)}
+    config = script.config(memories=("law", "wiki"), routing="likeliest", **settings)
+    return run(script.question, executive, memories, config, router=router), memories
+
+
+def test_a_router_chooses_the_memory_of_each_sub_question(script, executive):
+    router = ScriptedRouter(a=("law",), b=("wiki",))
+    outcome, memories = routed(script, executive, router)
+    found = [(item.question, item.memory, item.answer) for item in outcome.done.evidence]
+    assert found[:3] == [("a?", "law", "short"), ("b?", "wiki", "a longer answer"), ("c?", "wiki", "a longer answer")]
+    asked = {name: [request.messages[-1]["content"] for request in one.requests] for name, one in memories.items()}
+    assert asked["law"][:2] == ["a?", "c?"] and asked["wiki"][:2] == ["b?", "c?"]
+    assert sum(stage.memory_input_tokens for stage in outcome.stages) == 7 * sum(map(len, asked.values()))
+    assert replay(outcome.transcript) == outcome.done, "a replay needs no router"
+
+
+def test_a_routed_memory_that_fails_is_passed_over_until_none_is_left(script, executive):
+    def down(request):
+        raise GenerationError("the endpoint is down")
+
+    config = script.config(memories=("law", "wiki"), routing="all")
+    up = {"law": ScriptedModel(down), "wiki": ScriptedModel(lambda request: "1790")}
+    outcome = run(script.question, executive, up, config, router=ScriptedRouter())
+    assert {item.memory for item in outcome.done.evidence} == {"wiki"}
+    none = {"law": ScriptedModel(down), "wiki": ScriptedModel(down)}
+    outcome = run(script.question, executive, none, config, router=ScriptedRouter())
+    assert outcome.done.evidence[0].note == "failed: no memory answered: the endpoint is down"
+
+
+def test_the_wordings_of_a_routed_sub_question_give_one_answer(script, executive):
+    def answer(request):
+        if request.request_id.endswith("wordings"):
+            return {"wordings": [["In other words?"]] * 3}
+        return executive.answer(request)
+
+    outcome, _ = routed(script, ScriptedModel(answer), ScriptedRouter(a=("law",)), wordings=2)
+    found = [(item.question, item.memory, item.answer, item.agreement) for item in outcome.done.evidence]
+    assert found[:2] == [("a?", "law", "short", "1 of 2"), ("b?", "wiki", "a longer answer", "2 of 2")]
+    assert replay(outcome.transcript) == outcome.done
+
+
+def test_routing_without_a_router_is_refused(script, executive):
+    with pytest.raises(ConfigError, match=r"protocol\.routing: needs a router"):
+        routed(script, executive, None)

@@ -30,6 +30,7 @@ def test_the_paper_has_none_of_them():
         ({"prompts": "short", "hybrid": HybridSettings()}, "hybrid"),
         ({"memories": ("law", "law")}, "a name stands twice"),
         ({"memories": ("Law Texts",)}, "memories"),
+        ({"memories": ("law",), "routing": "all"}, "routing: chooses among two"),
     ],
 )
 def test_what_cannot_go_together_is_refused(settings, named):

@@ -11,18 +11,19 @@ import httpx
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from memo_ray.errors import GenerationError
+from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.serving.backend import Busy
 from memo_ray.serving.failures import new_door
 from memo_ray.serving.gateway import GatewaySettings, create_app
 from memo_ray.serving.keys import Key, digest_of
+from memo_ray.serving.replies import Defaults
 
 pytestmark = pytest.mark.anyio
 
 ANSWER = {
     "id": "answer-1", "question": "Who?", "answer": "Ada.", "justification": "Because.", "citations": [],
-    "degraded": False, "support": [], "stop_reason": "answered", "stages": [], "seconds": 1.0,
+    "memories": [], "degraded": False, "support": [], "stop_reason": "answered", "stages": [], "seconds": 1.0,
     "usage": {m: {"input_tokens": 2, "output_tokens": 1} for m in ("executive", "memory")},
 }  # fmt: skip
 
@@ -34,6 +35,9 @@ class Echo:
         self.requests: list[ChatRequest] = []
         self.failure: Exception | None = None
         self.pause_s = 0.0
+        self.served: tuple[str, ...] = ()
+        self.asked: list[tuple[str, ...]] = []
+        self.swapped: list[str] = []
         self.states = {"memory": "HEALTHY", "protocol": "UPSCALING"}
 
     async def act(self) -> None:
@@ -53,14 +57,27 @@ class Echo:
         yield "!"
         yield ChatReply(f"{model}!", "length", 7, 2)
 
-    async def answer(self, answer_id: str, question: str) -> dict[str, Any]:
+    async def memories(self) -> tuple[str, ...]:
+        return self.served
+
+    async def answer(self, answer_id: str, question: str, memories: tuple[str, ...]) -> dict[str, Any]:
+        self.asked.append(memories)
         await self.act()
         return {**ANSWER, "question": question}
 
-    async def events(self, answer_id: str, question: str) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, answer_id: str, question: str, memories: tuple[str, ...]) -> AsyncIterator[dict[str, Any]]:
+        self.asked.append(memories)
         yield {"event": {"kind": "stage", "stage": "grounding"}}
         await self.act()
         yield {"answer": {**ANSWER, "question": question}}
+
+    async def table(self) -> list[dict[str, Any]]:
+        return [{"entry": name} for name in self.served]
+
+    async def swap(self, memory: str) -> None:
+        if memory.partition("@")[0] not in self.served:
+            raise ConfigError(f"{memory}: is not served")
+        self.swapped.append(memory)
 
     async def health(self) -> dict[str, str]:
         return self.states
@@ -76,14 +93,16 @@ def echo() -> Echo:
     return Echo()
 
 
-def client_of(echo: Echo, key: str = "", timeout_s: float = 5, keys: tuple[Key, ...] = ()) -> httpx.AsyncClient:
+def client_of(
+    echo: Echo, key: str = "", timeout_s: float = 5, keys: tuple[Key, ...] = (), routed: bool = False
+) -> httpx.AsyncClient:
     settings = GatewaySettings(
         keys=(*keys, Key(name="default", sha256=digest_of(key))) if key else keys,
         models=("memo", "memory"),
-        max_tokens={"memory": 512},
-        temperatures={"memory": 0.0},
+        defaults=Defaults(max_tokens={"memory": 512}, temperatures={"memory": 0.0}),
         max_request_bytes=2048,
         timeout_s=timeout_s,
+        routed=routed,
     )
     transport = httpx.ASGITransport(create_app(echo, settings, new_door()), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://gateway")

@@ -89,6 +89,6 @@ def test_every_citation_of_an_answer_says_what_supports_it(files: LedgerFiles) -
 
 def test_without_a_ledger_an_answer_still_comes() -> None:
     outcome = outcome_of()
-    assert asyncio.run(support_of(None, outcome.done.evidence)) == {}
+    assert asyncio.run(support_of({}, outcome.done.evidence)) == {}
     body = answer_body("a", "q", outcome)
     assert (body["citations"][0]["support"], body["support"]) == (None, [])

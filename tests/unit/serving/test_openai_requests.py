@@ -107,7 +107,7 @@ def test_an_unknown_model_lists_the_known_ones() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'"x"', b"\xff", b"[" * 100_000])
 def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
-    for parser in (parse_answer, lambda raw: parse_chat(raw, KNOWN)):
+    for parser in (lambda raw: parse_answer(raw, KNOWN), lambda raw: parse_chat(raw, KNOWN)):
         with pytest.raises(ApiError) as caught:
             parser(body)
         assert caught.value.status == 400
@@ -119,8 +119,8 @@ def test_memo_needs_a_user_message_with_text() -> None:
 
 
 def test_answers_take_a_question_and_nothing_else() -> None:
-    assert parse_answer(b'{"question": " Who? ", "stream": true}').question == "Who?"
-    assert parse_answer(b'{"question": "Who?", "stream": null}').stream is False
+    assert parse_answer(b'{"question": " Who? ", "stream": true}', KNOWN).question == "Who?"
+    assert parse_answer(b'{"question": "Who?", "stream": null}', KNOWN).stream is False
     for body in (
         b"{}",
         b'{"question": ""}',
@@ -129,4 +129,4 @@ def test_answers_take_a_question_and_nothing_else() -> None:
         b'{"question": "a", "model": "b"}',
     ):
         with pytest.raises(ApiError):
-            parse_answer(body)
+            parse_answer(body, KNOWN)

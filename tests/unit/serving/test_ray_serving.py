@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -21,10 +22,12 @@ from memo_ray.config.protocol import HybridSettings, ProtocolConfig
 from memo_ray.config.serving import ReplicaSettings, ServingConfig
 from memo_ray.errors import ConfigError, EnvironmentProblem, GenerationError
 from memo_ray.serving.application import build_app, gateway_settings
-from memo_ray.serving.ray_serving import AppArguments, app, claim_port, reason_of, url_of
+from memo_ray.serving.ray_serving import AppArguments, app, claim_port, url_of
+from memo_ray.serving.status import reason_of
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = sorted((ROOT / "serve_configs").glob("*.yaml"))
+SIZES = ("external_executive", "laptop", "many_gpus", "many_memories", "one_gpu")
 
 
 def deployments_of(application: Application) -> dict[str, Any]:
@@ -44,30 +47,43 @@ def cpus_of(application: Application) -> float:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_serve_config_is_valid_and_builds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tuple(path.stem for path in CONFIGS) == SIZES
     monkeypatch.setenv("MEMO_API_KEY", "secret")
     schema = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
     (application,) = schema.applications
     assert (application.name, application.import_path) == ("memo", "memo_ray.serving.ray_serving:app")
-    arguments = AppArguments.model_validate(application.args)
+    arguments = AppArguments.model_validate_json(json.dumps(application.args))
     # A Serve config listens where its http_options say.
     assert not arguments.serving.model_fields_set & {"host", "port"}
     built = app(application.args)  # as Serve gives them
-    assert set(deployments_of(built)) == {"gateway", "protocol", "memory", "executive"}
+    memory = "memories" if arguments.serving.memories else "memory"
+    assert set(deployments_of(built)) == {"gateway", "protocol", memory, "executive"}
+    # What stands commented out at the end is right too.
+    commented = path.read_text().partition("    # deployments:")[2]
+    uncommented = yaml.safe_load("".join(line.replace("    # ", "", 1) for line in commented.splitlines(True)))
+    for change in uncommented or ():
+        assert set(change["user_config"]) == set(deployments_of(built)[change["name"]].user_config)
 
 
 def test_the_sizes_are_what_the_comments_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMO_API_KEY", "secret")
-    local, gpu = (
-        app(yaml.safe_load((ROOT / "serve_configs" / name).read_text())["applications"][0]["args"])
-        for name in ("local.yaml", "gpu.yaml")
+    laptop, one, cluster, many = (
+        app(yaml.safe_load((ROOT / "serve_configs" / f"{name}.yaml").read_text())["applications"][0]["args"])
+        for name in ("laptop", "one_gpu", "many_gpus", "many_memories")
     )
-    assert cpus_of(local) == pytest.approx(1.7)
-    found = deployments_of(gpu)
+    assert cpus_of(laptop) == pytest.approx(1.7)
+    assert gpus_of_all(one) == pytest.approx(0.85)
+    found = deployments_of(cluster)
     assert found["memory"].ray_actor_options["num_gpus"] == 1
     assert found["executive"].ray_actor_options["num_gpus"] == 2
     assert found["memory"]._deployment_config.autoscaling_config.max_replicas == 4
     assert found["memory"].user_config == {"weights": "/models/memory"}
     assert found["executive"].user_config == {"weights": None}
+    assert deployments_of(many)["memories"].user_config == {"memories": ["law", "wiki@3", "acme-handbook"]}
+
+
+def gpus_of_all(application: Application) -> float:
+    return sum(d.ray_actor_options.get("num_gpus", 0) for d in deployments_of(application).values())
 
 
 def test_clients_of_endpoints_need_next_to_nothing() -> None:
@@ -100,15 +116,25 @@ def test_options_without_what_they_need_are_refused(protocol: ProtocolConfig, na
         build_app(ServingConfig(protocol=protocol), None, None)
 
 
+def test_registered_memories_need_a_registry_and_are_the_only_ones() -> None:
+    settings = ServingConfig(accelerator="cpu", memories=("law", "wiki@2"), routing="likeliest")
+    with pytest.raises(ConfigError, match=r"^serving\.memories: needs the run"):
+        build_app(settings, None, None)
+    found = deployments_of(build_app(settings, None, "/e", run="/runs/all"))
+    assert set(found) == {"gateway", "protocol", "memories", "executive"}
+    assert found["gateway"].init_args[0] == {}
+    assert found["gateway"].init_args[2].routed
+
+
 def test_the_executive_is_offered_alone_only_when_asked() -> None:
     settings = ServingConfig(accelerator="cpu", expose_executive=True, executive=VllmModel(engine="vllm"))
-    assert deployments_of(build_app(settings, "/m", "/e"))["gateway"].init_args[-1].models == (
+    assert deployments_of(build_app(settings, "/m", "/e"))["gateway"].init_args[2].models == (
         "memo",
         "memory",
         "executive",
     )
     hidden = settings.model_copy(update={"expose_executive": False})
-    assert deployments_of(build_app(hidden, "/m", "/e"))["gateway"].init_args[-1].models == ("memo", "memory")
+    assert deployments_of(build_app(hidden, "/m", "/e"))["gateway"].init_args[2].models == ("memo", "memory")
 
 
 def test_the_gateway_keeps_the_keys_digest_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from memo_ray.config.synthesis import Connections
+from memo_ray.config.comparison import Encoder
+from memo_ray.config.synthesis import Connections, SynthesisConfig
 from memo_ray.rows import Group
 from memo_ray.synthesis.candidates import Candidate, count_prompts, proposals
 from memo_ray.synthesis.pairs import Pair
+from memo_ray.synthesis.recipe import semantics
 from tests.unit.synthesis.conftest import make_pair
 
 RELATED = Connections(candidates="shared_entities")
@@ -34,6 +39,38 @@ def visits(candidates: Iterable[Candidate]) -> list[frozenset[str]]:
         for candidate in candidates
         for other in candidate.others
     ]
+
+
+def test_neighbours_by_embedding_are_candidates_and_the_encoder_is_in_the_fingerprint(tiny_model: Path):
+    told = ["What lit the tower? lamp oil", "What lit the tower? lamp oil", "Who sold Varda salt and red rope? Imre"]
+    by_chunk = {
+        f"c{n}": [make_pair(*text.split("? "), chunk_ids=(f"c{n}",), evidence="", prompt_id=str(n))]
+        for n, text in enumerate([told[0], told[2], told[1].replace("lamp", "Lamp")])
+    }
+    encoder = Encoder(engine="transformers", model=str(tiny_model))
+    near = RARE_ONLY.model_copy(update={"neighbours": 1, "neighbours_by": "embedding", "encoder": encoder})
+    assert visits(proposals(whole(by_chunk), by_chunk, RARE_ONLY, 20)) == []
+    seen = visits(proposals(whole(by_chunk), by_chunk, near, 20))
+    assert frozenset(by_chunk[name][0].reflection_id for name in ("c0", "c2")) in seen
+    assert count_prompts(whole(by_chunk), by_chunk, near, 1) == len(seen)
+    held = semantics(SynthesisConfig(connections=near))["connections"]["encoder"]
+    assert held.endswith(":mean:512") and str(tiny_model) not in held
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"neighbours_by": "embedding"}, "neighbours_by: embedding and encoder go together"),
+        ({"encoder": Encoder(engine="transformers", model="m")}, "neighbours_by: embedding and encoder go together"),
+        (
+            {"neighbours_by": "embedding", "encoder": Encoder(engine="transformers", model="m")},
+            "needs candidates: shared_entities",
+        ),
+    ],
+)
+def test_vectors_and_what_makes_them_go_together(changes: dict[str, Any], problem: str):
+    with pytest.raises(ValidationError, match=problem):
+        Connections(**changes)
 
 
 def whole(by_chunk: dict[str, list[Pair]]) -> list[Group]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from memo_ray.config.synthesis import SynthesisConfig
+import pytest
+from pydantic import ValidationError
+
+from memo_ray.config.synthesis import Quality, SynthesisConfig
 from memo_ray.synthesis.checks import as_asked, choices, disagreement, distinct, problem, round_trip_prompts, sift
 from memo_ray.synthesis.settings import Origin, StepSettings
 from tests.unit.synthesis.conftest import make_pair
@@ -55,6 +58,31 @@ def test_a_merged_answer_has_a_longest_length(paper: StepSettings):
     long = direct("Why?", "so " * 151, step="consolidation")
     assert problem(long, paper, (), [])[0] == "too_long"
     assert problem(direct("Why?", "so " * 151, step="direct"), paper, (), []) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "lost"),
+    [
+        ("Who built the harbour wall of Esk?", "Rolf Anstick", ""),
+        ("Wer baute die Hafenmauer von Esk?", "Rolf Anstick", "is in de"),
+        ("What was founded?", "La Sociedad Española de Estudios Clásicos", ""),
+        ("What is the wall made of?", "Die Mauer wurde aus rotem Granit gebaut und steht noch heute", "is in de"),
+    ],
+)
+def test_only_pairs_in_wanted_languages_stay(question: str, answer: str, lost: str):
+    settings = StepSettings.load(SynthesisConfig(quality=Quality(languages=("en",))))
+    assert problem(direct(question, answer), settings, (), []) == (("language", lost) if lost else ("", ""))
+    both = StepSettings.load(SynthesisConfig(quality=Quality(languages=("en", "de"))))
+    assert problem(direct(question, answer), both, (), []) == ("", "")
+
+
+def test_letters_of_another_script_are_lost_unless_the_text_has_them():
+    settings = StepSettings.load(SynthesisConfig(quality=Quality(scripts=("LATIN",))))
+    assert problem(direct("Who built the 墙 of Esk?", "Rolf Anstick"), settings, (), [])[0] == "script"
+    shown = direct("Who built the 墙 of Esk?", "Rolf Anstick", parents=())
+    assert problem(replace(shown, evidence="Rolf Anstick built the 墙 of Esk."), settings, (), []) == ("", "")
+    with pytest.raises(ValidationError, match="LATN is no writing system"):
+        Quality(scripts=("LATN",))
 
 
 def test_duplicates_are_found_within_and_before():

@@ -113,3 +113,14 @@ def test_an_imported_set_is_a_run_without_a_generator(tmp_path: Path) -> None:
         {"name": "x", "corpora": [{"name": "a", "paths": ["d"], "reflections": ["pairs.jsonl"]}]}, "run.yaml"
     )
     assert run.corpora[0].reflections == ("pairs.jsonl",)
+
+
+def test_the_licence_of_a_set_or_of_a_row_is_in_the_ledger(tmp_path: Path):
+    path = tmp_path / "set.jsonl"
+    rows = [{"question": "a?", "answer": "b", "terms": "CC0-1.0"}, {"question": "c?", "answer": "d"}]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set.parquet")
+    for given in (path, tmp_path / "set.parquet"):
+        _, ledger, _ = import_pairs((str(given),), "CC-BY-4.0", "terms")
+        assert [entry.licence for entry in ledger] == ["CC0-1.0", "CC-BY-4.0"]
+        assert [entry.licence for entry in import_pairs((str(given),), "CC-BY-4.0")[1]] == ["CC-BY-4.0"] * 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
+
 from memo_ray.config.synthesis import Connections
 from memo_ray.synthesis.links import Links, link
 from memo_ray.synthesis.pairs import Pair
@@ -55,6 +57,14 @@ def test_words_link_what_shares_no_name_and_chunks_are_never_linked_with_themsel
     assert [*zip(*(ends.tolist() for ends in (linked(pairs, neighbours=2).anchors,)), strict=True)] == [(0,)]
     same_chunk = term_table(pairs, [0, 0, 1], True)
     assert len(link(same_chunk, OFF.model_copy(update={"neighbours": 2}))) == 0
+
+
+def test_vectors_take_the_place_of_words():
+    pairs = [told("Imre Solt", "lantern keys"), told("Ove Brandt", "lantern keys"), told("Ada Wynn", "salt")]
+    table = term_table(pairs, range(3), True)
+    vectors = np.asarray([[1, 0], [0, 1], [0.8, 0.6]], dtype=np.float32)
+    links = link(table, OFF.model_copy(update={"neighbours": 1}), vectors)
+    assert among(links, 0, 2) and not among(links, 0, 1)
 
 
 def test_links_are_found_once_in_order_and_again_the_same():

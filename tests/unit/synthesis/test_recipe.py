@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from memo_ray.config.synthesis import HeldOut, Quality, StepName, SynthesisConfig
-from memo_ray.models.chat import ChatRequest
+from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.synthesis import recipe
 from memo_ray.synthesis.candidates import Candidate
 from memo_ray.synthesis.pairs import Source
@@ -67,6 +67,24 @@ def test_an_ablation_leaves_one_step_out_and_runs_the_others(step: str):
 
 def test_the_same_chunk_gives_the_same_pairs():
     assert run(config())[0] == run(config())[0]
+
+
+@pytest.mark.parametrize("slow", ["direct", "indirect"])
+def test_which_step_ends_first_changes_no_prompt(slow: str):
+    settings = StepSettings.load(config())
+    first = {prompt.prompt_id for prompt in recipe.extraction.prompts(slow, make_chunk(TEXT), settings)}
+
+    class Uneven(Scripted):
+        async def chat(self, request: ChatRequest) -> ChatReply:
+            for _ in range(20 if request.request_id in first else 0):
+                await asyncio.sleep(0)
+            return await super().chat(request)
+
+    model, unit = Uneven(good), Unit("u", [Source(make_chunk(TEXT), ("solt-works",))], 2)
+    result = asyncio.run(synthesise_unit(unit, model, settings))
+    whole, asked = run(config())
+    assert result.pairs == whole.pairs
+    assert {request.request_id for request in model.asked} == {request.request_id for request in asked.asked}
 
 
 def test_an_invented_answer_does_not_survive_the_round_trip():
@@ -258,7 +276,7 @@ def test_step_5_connects_two_chunks():
 
 def test_what_changes_the_result_is_in_the_semantics_and_nothing_else():
     plain = semantics(config())
-    assert semantics(config(chunks_in_flight=3, engine_restarts=9)) == plain
+    assert semantics(config(chunks_in_flight=3, engine_restarts=9, no_progress_s=60)) == plain
     assert semantics(config(samples=2)) != plain
     assert semantics(config(prompts="chunk", answers="generated"))["prompt_digests"] != plain["prompt_digests"]
     json.dumps(plain, allow_nan=False)

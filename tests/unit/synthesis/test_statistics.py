@@ -1,4 +1,4 @@
-"""Sizes, compressibility, and what is left without a step."""
+"""Compressibility, and what is left without a step."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ import gzip
 
 import pytest
 
-from memo_ray.rows import Group
 from memo_ray.synthesis import statistics
-from tests.unit.synthesis.conftest import make_chunk, make_pair
+from tests.unit.synthesis.conftest import make_pair
 
 ROOT = make_pair("Who built the wall?", "Rolf")
 MERGED = make_pair("Who built the wall and when?", "Rolf, 1784", step="consolidation", parents=(ROOT.reflection_id,))
 CLUE = make_pair("Which mason of 1784 also lit a tower?", "Rolf", step="connections", parents=(MERGED.reflection_id,))
 INFERRED = make_pair("What was Rolf?", "a mason", step="indirect")
-
-
-def test_chunk_lengths_and_group_sizes_by_kind():
-    chunks = [make_chunk("one two three"), make_chunk("word " * 600)]
-    groups = [Group("g", "document", ["a"]), Group("h", "document", ["a", "b", "c"]), Group("i", "label", ["a", "b"])]
-    found = statistics.corpus_statistics(chunks, groups)
-    assert found["chunk_words"] == {"count": 2, "min": 3, "mean": 301.5, "median": 301.5, "max": 600}
-    assert found["chunk_tokens"]["at_most"] == {"512": 1, "1024": 1}
-    assert found["group_chunks"]["document"]["max"] == 3 and found["group_chunks"]["label"]["count"] == 1
-    assert statistics.corpus_statistics([], [])["chunk_words"] == {"count": 0}
 
 
 def test_the_ratio_is_gzips_own_at_level_9():

@@ -32,18 +32,18 @@ CHUNKS = [
 
 
 def test_a_unit_is_a_chunk_or_a_document():
-    assert len(unit_rows(CHUNKS, DOCUMENTS, config())) == 3
-    by_document = unit_rows(CHUNKS, DOCUMENTS, config(entity_scope="document"))
+    assert len(list(unit_rows(CHUNKS, DOCUMENTS, config()))) == 3
+    by_document = list(unit_rows(CHUNKS, DOCUMENTS, config(entity_scope="document")))
     units = [read_unit(row["row_id"], row["payload"]) for row in by_document]
     assert [[source.chunk for source in unit.sources] for unit in units] == [CHUNKS[:2], CHUNKS[2:]]
 
 
 def test_a_unit_knows_the_names_that_must_not_leak_and_its_share_of_the_whole():
-    rows = unit_rows(CHUNKS, DOCUMENTS, config(held_out=HeldOut(share=0.5, max_questions=7), max_reflections=31))
+    rows = list(unit_rows(CHUNKS, DOCUMENTS, config(held_out=HeldOut(share=0.5, max_questions=7), max_reflections=31)))
     unit = read_unit(rows[0]["row_id"], rows[0]["payload"])
     assert unit.sources[0].identifiers == ("bell-law", "docs/bell-law.md", "bell-law.md")
     assert (unit.held_out, unit.expected) == (3, 10)
-    assert read_unit(rows[0]["row_id"], unit_rows(CHUNKS, DOCUMENTS, config())[0]["payload"]).expected is None
+    assert read_unit(rows[0]["row_id"], next(unit_rows(CHUNKS, DOCUMENTS, config()))["payload"]).expected is None
 
 
 def test_row_ids_are_stable_and_distinct():
@@ -60,3 +60,11 @@ def test_candidates_and_results_survive_their_journey():
     result = UnitResult(pairs, [Lost("direct", "empty", "nothing", "p")], {"direct": {"made": 2}}, {"prompts": 3})
     assert read_result(write_result(result)) == result
     assert json.loads(write_result(result))["cost"] == {"prompts": 3}
+
+
+def test_a_text_that_many_pairs_share_travels_once():
+    pairs = [make_pair(f"Who is {n}?", "I") for n in range(5)]
+    text = write_result(UnitResult(pairs, [], {}, {}))
+    assert text.count(json.dumps(pairs[0].evidence)) == 1
+    back = read_result(text).pairs
+    assert back == pairs and all(pair.evidence is back[0].evidence for pair in back)

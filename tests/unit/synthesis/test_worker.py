@@ -15,13 +15,18 @@ from memo_ray.config.models import OpenAIModel, SpendingLimit
 from memo_ray.errors import EngineDied, GenerationError
 from memo_ray.models.chat import ChatRequest
 from memo_ray.synthesis import worker
+from memo_ray.synthesis.recipe import UnitResult
 from memo_ray.synthesis.units import read_result, unit_rows
 from memo_ray.synthesis.worker import INPUT, RowWorker
 from tests.ray.writing_endpoint import Endpoint, written
 from tests.unit.synthesis.conftest import Scripted, config, make_chunk
 
-ROWS = unit_rows(
-    [make_chunk(), make_chunk("The poet Nora Fenwith wrote the song Blue Door in Varda in 1850.", "d2")], [], config()
+ROWS = list(
+    unit_rows(
+        [make_chunk(), make_chunk("The poet Nora Fenwith wrote the song Blue Door in Varda in 1850.", "d2")],
+        [],
+        config(),
+    )
 )
 
 
@@ -200,3 +205,48 @@ def test_at_a_spending_limit_the_rows_end_and_a_higher_one_pays_for_no_prompt_tw
     assert all(row["result"] and not row["error"] for row in rows)
     assert endpoint.asked.total() > paid and max(endpoint.asked.values()) == 1
     assert (tmp_path / "replies.jsonl").exists()
+
+
+def test_a_killed_row_asks_an_engine_only_what_was_not_answered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    whole = [read_result(row["result"]) for row in work(Engines(), monkeypatch)]
+    killed = Outage(first=10**6, times=0)
+    observed: list[UnitResult] = []
+
+    async def one(engines: Any, most: int) -> UnitResult | None:
+        """The first row, through an engine that ends with the process at its prompt number `most`."""
+        monkeypatch.setattr(worker, "open_model", engines.open)
+        actor = RowWorker("units", config(), None, Counted(), tmp_path / "replies.jsonl", lambda: observed.append)
+        task = asyncio.ensure_future(anext(actor(pa.Table.from_pylist(ROWS[:1], schema=INPUT))))
+        while not task.done():
+            await asyncio.sleep(0)
+            if engines.asked >= most:
+                task.cancel()
+                return None
+        return read_result((await task).to_pylist()[0]["result"])
+
+    assert asyncio.run(one(killed, most=14)) is None
+    assert not observed
+    (kept,) = (tmp_path / "replies").iterdir()
+    answered = len(kept.read_text().splitlines())
+    assert answered > 0
+    resumed = Outage(first=10**6, times=0)
+    result = asyncio.run(one(resumed, most=10**6))
+    assert result is not None and result.pairs == whole[0].pairs
+    assert resumed.asked == whole[0].cost["prompts"] - answered
+    assert [seen.counts for seen in observed] == [result.counts]
+
+
+def test_a_hanging_engine_is_replaced(monkeypatch: pytest.MonkeyPatch):
+    engines = Engines()
+    started = engines.open
+
+    async def open_model(*_: Any) -> Scripted:
+        engine = await started()
+        if len(engines.opened) == 1:
+            engine.chat = lambda _: asyncio.sleep(3600)  # type: ignore[method-assign, assignment, return-value]
+        return engine
+
+    engines.open = open_model  # type: ignore[method-assign]
+    rows = work(engines, monkeypatch, no_progress_s=0.2)
+    assert (len(engines.opened), engines.closed) == (2, 1)
+    assert all(read_result(row["result"]).pairs for row in rows)

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from memo_ray.config.training import LoraConfig, TrainingConfig
 from memo_ray.errors import TrainingError
 from memo_ray.training.attention import Attention
-from memo_ray.training.blame import not_finite, out_of_memory, smaller, told
+from memo_ray.training.blame import OutOfMemory, not_finite, out_of_memory, smaller, told
 from memo_ray.training.examples import Examples
 from memo_ray.training.loss import AnswerLoss
 
@@ -70,7 +70,7 @@ def test_out_of_memory_says_what_would_fit() -> None:
 
 def test_one_of_several_workers_fails_for_all() -> None:
     with (
-        pytest.raises(RuntimeError, match="out of memory; set micro_batch_tokens") as raised,
+        pytest.raises(OutOfMemory, match="out of memory; set micro_batch_tokens") as raised,
         out_of_memory(TrainingConfig(), workers=2),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -115,6 +115,20 @@ def test_rows_are_gathered_and_missing_ones_are_said(tmp_path: Path) -> None:
     assert lines[0].startswith("executive,benchmark,missing,system") and len(lines) == 7
 
 
+def test_a_step_left_out_is_put_beside_the_full_recipe(tmp_path: Path) -> None:
+    experiment = load_experiment("table9", (f"root={tmp_path}",))
+    kept = {("all", "musique"): 40, ("without-direct", "musique"): 30, ("without-entities", "narrativeqa"): 9}
+    for run in experiment.runs:
+        pairs = kept.get((run.labels["steps"], run.labels["benchmark"]))
+        if pairs is not None:
+            (tmp_path / run.config.name / "report").mkdir(parents=True)
+            (tmp_path / run.config.name / "report" / "comparison.json").write_text('{"systems": [{"system": "memo"}]}')
+            steps = {"indirect": {"kept": pairs}, "rephrase": {"kept": 5}}
+            (tmp_path / run.config.name / "summary.json").write_text(json.dumps({"steps": steps}))
+    ratios = [(row["benchmark"], row.get("data_ratio")) for row in gather(experiment) if "missing" not in row]
+    assert ratios == [("musique", None), ("musique", 0.75), ("narrativeqa", None)]
+
+
 def test_what_is_an_experiment(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("axes: {}")
     (tmp_path / "run.yaml").write_text("name: x\ncorpora: [{paths: [axes]}]")

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from memo_ray.corpus.words import telling
 from memo_ray.evaluation.official import recall_at
-from memo_ray.evaluation.systems.bm25 import Bm25Index, terms_of
+from memo_ray.evaluation.systems.bm25 import Bm25Index
 from memo_ray.evaluation.systems.system import Corpus
 from memo_ray.rows import Chunk
 from tests.unit.evaluation.systems.conftest import QUERIES
@@ -30,13 +31,13 @@ def test_the_best_chunk_comes_first_and_none_without_a_shared_word(corpus: Corpu
 
 
 def test_weights_follow_the_formula(corpus: Corpus) -> None:
-    texts = [terms_of(f"{row.title}\n{row.text}") for row in corpus.chunks]
+    texts = [telling(f"{row.title}\n{row.text}") for row in corpus.chunks]
     mean = sum(map(len, texts)) / len(texts)
     question = "the harbour wall in the school, harbour"
 
     def score(text: list[str]) -> float:
         counts, total = Counter(text), 0.0
-        for term in terms_of(question):
+        for term in telling(question):
             n = sum(term in other for other in texts)
             rarity = math.log(1 + (len(texts) - n + 0.5) / (n + 0.5))
             total += rarity * counts[term] / (counts[term] + 1.5 * (1 - 0.75 + 0.75 * len(text) / mean))

@@ -2,13 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from memo_ray.citations.bm25 import Bm25, words
+from memo_ray.corpus.bm25 import Bm25
+from memo_ray.corpus.words import terms
 
 TEXTS = ["The heron of Port Amber", "The lighthouse of Port Amber", "A heron, a heron and a third heron", "the the the"]
-
-
-def test_words_are_folded():
-    assert words("Café Ａmber, l'été — 1790!") == ["cafe", "amber", "l", "ete", "1790"]
 
 
 def test_rare_words_count_more_and_repetition_less_and_less():
@@ -39,3 +36,12 @@ def test_coverage_is_a_share_by_rarity():
     assert index.coverage({"heron", "port"}, {"heron", "port", "x"}) == 1
     assert index.coverage([], {"heron"}) == 0
     assert index.coverage({"lighthouse", "the"}, {"lighthouse"}) > 0.5 > index.coverage({"lighthouse", "the"}, {"the"})
+
+
+def test_of_equals_the_earlier_comes_first_also_at_the_cut():
+    assert [row for row, _ in Bm25(["rare"] * 9 + ["rare rare"]).top("rare", 3)] == [9, 0, 1]
+
+
+def test_words_of_two_signs_are_compared_when_the_caller_splits_so():
+    index = Bm25(["港口很大", "学校很大"], lambda text: list(terms(text)))
+    assert [row for row, _ in index.top("港口", 2)] == [0]

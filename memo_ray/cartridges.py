@@ -1,0 +1,94 @@
+"""`memo cartridge`: trains a cartridge of every document from the run's reflections, to compare memories with."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import ValidationError
+
+from memo_ray.artifacts.fingerprint import fingerprint
+from memo_ray.config.cartridges import CartridgeTraining
+from memo_ray.config.loading import explain, set_key
+from memo_ray.config.models import VllmModel
+from memo_ray.console import Console
+from memo_ray.errors import ConfigError, TrainingError
+from memo_ray.results import stored_results
+from memo_ray.rows import Document, LedgerEntry, Reflection
+from memo_ray.workspace import Workspace, open_run
+
+VERSION = 1
+"""Raised when training changes what it makes."""
+
+
+def cartridge(options: Namespace) -> int:
+    """`memo cartridge RUN`: train what is missing, and say where the adapters lie."""
+    workspace = open_run(options.run, Console(quiet=options.json))
+    adapters, facts = train_cartridges(workspace, settings_of(options.overrides), options.base)
+    if options.json:
+        print(json.dumps({"adapters": adapters, "documents": facts}, indent=1))
+    else:
+        print(f"{len(facts)} cartridges: {adapters}")
+        print(f"next: a system {{kind: cartridge, base: ..., adapters: {adapters}}} in evaluation.comparison")
+    return 0
+
+
+def train_cartridges(
+    workspace: Workspace, settings: CartridgeTraining, base: str | None = None
+) -> tuple[str, dict[str, dict[str, Any]]]:
+    """The folder of adapters, one a document, and each one's facts; a document that is there already is passed over.
+
+    `base`: the model that will answer over them; none: the run's executive. Trained in this process, one after the
+    other, on its GPU if it has one. Raises ConfigError for a run without reflections and for an executive without
+    weights here, TrainingError when no document has reflections.
+    """
+    from memo_ray.models.cartridge import folder_of
+    from memo_ray.models.sources import resolve
+    from memo_ray.training.cartridge import pairs_by_document, train_cartridge
+
+    results = stored_results(workspace)
+    if not results.synthesis:
+        raise ConfigError(f"{workspace.where}: has no finished synthesis; `memo run --until synthesis` first")
+    executive = workspace.config.serving.executive
+    if base is None and not isinstance(executive, VllmModel):
+        raise ConfigError("--base: the run's executive is an endpoint, whose weights are not here; name its model")
+    named = base or getattr(executive, "model", "")
+    source = resolve(named, None, "--base" if base else "serving.executive.model")
+    made = {name: artifact.record.digest for name, artifact in results.synthesis.items()} | {"base": source.digest}
+    identity = fingerprint("cartridge", VERSION, settings.model_dump(mode="json"), made)
+    place = workspace.place.child(f"cartridges/{identity[:16]}")
+    todo = []
+    for name, synthesis in results.synthesis.items():
+        texts = {row.document_id: row.text for row in results.corpora[name].rows("documents", Document)}
+        pairs = pairs_by_document(synthesis.rows("reflections", Reflection), synthesis.rows("ledger", LedgerEntry))
+        todo += [(document, texts[document], found) for document, found in pairs.items() if document in texts]
+    if not todo:
+        raise TrainingError(f"{workspace.where}: no reflection has a document to stand for; look at the ledger")
+    facts: dict[str, dict[str, Any]] = json.loads(place.get("cartridges.json") or b"{}")
+    with workspace.console.stage("cartridges"):
+        for number, (document, text, found) in enumerate(todo):
+            workspace.console.progress(number, len(todo), document)
+            stored = folder_of(source.path, document).name
+            if document in facts and place.location(stored) is not None:
+                continue
+            with place.storing(stored) as folder:
+                facts[document] = asdict(train_cartridge(source.path, text, found, settings, folder))
+            place.put("cartridges.json", json.dumps(facts).encode())
+    return place.url, facts
+
+
+def settings_of(overrides: Sequence[str]) -> CartridgeTraining:
+    """The defaults with `key=value` over them. Raises ConfigError."""
+    data: dict[str, Any] = {}
+    for override in overrides:
+        set_key(data, override)
+    unknown = sorted(data.keys() - CartridgeTraining.model_fields.keys())
+    if unknown:
+        raise ConfigError(f"--set {unknown[0]}: unknown key; known keys: {', '.join(CartridgeTraining.model_fields)}")
+    try:
+        return CartridgeTraining.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(item, "--set") for item in error.errors(include_url=False))) from None

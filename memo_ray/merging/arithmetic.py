@@ -1,0 +1,172 @@
+"""Several merges of the same memories in one pass over their weights: every tensor is read once for all recipes.
+
+In go checked inputs, recipes and their outputs; the outputs' tensors are written. mergekit's merge methods do the
+arithmetic, in float32, on task vectors (against a base of zeros, to which the true one is added): sparsification is
+taken out of them, since recipes share it, and the rest works entry by entry, so that a stretch of a tensor that stays
+in the processor's cache goes through all recipes at once. Results equal those of `mergekit-yaml` bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+
+import torch
+from mergekit import merge_methods
+from mergekit.merge_methods.base import TensorEntry, TensorGroup
+
+from memo_ray.config.merging import MergeRecipe
+from memo_ray.merging.adapters import Adapter
+from memo_ray.merging.checks import Inputs
+from memo_ray.merging.methods import METHODS
+from memo_ray.merging.sparsity import Kept
+from memo_ray.merging.weights import Output, read
+
+STRETCH = 1 << 18
+"""Entries that go through all recipes together: a megabyte in float32."""
+
+KeptBySeed = Mapping[int | None, Sequence[Kept]]
+"""What is kept of each memory's task vector: at random, by seed; None: the largest entries."""
+
+
+def merge_tensors(
+    inputs: Inputs, recipes: Mapping[str, MergeRecipe], outputs: Mapping[str, Output], threads: int
+) -> None:
+    """Merge by every recipe (by id) into its output, on `threads` threads.
+
+    In memory at a time: the largest tensor of the base and of every memory, the next one, and a sort on each thread.
+    """
+    merges = {name: _Merge(recipe, len(inputs.memories)) for name, recipe in recipes.items()}
+    sparsifying = _Sparsifying(list(merges.values()), len(inputs.memories))
+    # For what is not split into stretches; a thread of the pool has one to itself.
+    torch.set_num_threads(threads)
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        # In mergekit's order, since random numbers are drawn from tensor to tensor.
+        names = sorted(inputs.tensors)
+        following = _begin_to_read(inputs, names[0], pool)
+        for place, name in enumerate(names):
+            stored = _Stored([reading.result() for reading in following], inputs.adapters, name)
+            following = _begin_to_read(inputs, names[place + 1], pool) if place + 1 < len(names) else []
+            kept = sparsifying.keep(stored, pool)
+            for one, merge in merges.items():
+                if not merge.method.by_entry:
+                    base = stored.base()
+                    whole = merge.merged(base, stored.task_vectors(base), kept)
+                    outputs[one].write(name, 0, whole.to(stored.dtype))
+            by_entry = {one: merge for one, merge in merges.items() if merge.method.by_entry}
+            starts = range(0, stored.size, STRETCH) if by_entry else ()
+            _finish([pool.submit(_merge_stretch, name, start, stored, kept, by_entry, outputs) for start in starts])
+
+
+def _merge_stretch(
+    name: str,
+    start: int,
+    stored: _Stored,
+    kept: KeptBySeed,
+    merges: Mapping[str, _Merge],
+    outputs: Mapping[str, Output],
+) -> None:
+    end = min(start + STRETCH, stored.size)
+    base = stored.base(start, end)
+    vectors = stored.task_vectors(base, start, end)
+    of_adapters = stored.adapter_vectors(start, end)
+    for one, merge in merges.items():
+        taken = of_adapters if of_adapters and merge.method.sums else vectors
+        outputs[one].write(name, start, merge.merged(base, taken, kept, start, end).to(stored.dtype))
+
+
+def _finish(work: Sequence[Future[None]]) -> None:
+    """Wait for all of `work`, or for the first that fails, which is raised."""
+    done, left = wait(work, return_when=FIRST_EXCEPTION)
+    for future in left:
+        future.cancel()
+    for future in done:
+        future.result()
+
+
+def _begin_to_read(inputs: Inputs, name: str, pool: ThreadPoolExecutor) -> list[Future[torch.Tensor]]:
+    """The tensor `name` of the base, rounded to the memories' format, and of every memory."""
+    memories = [pool.submit(read, tensors[name]) for tensors in inputs.memory_tensors]
+    return [pool.submit(read, inputs.base_tensors[name], inputs.dtype), *memories]
+
+
+class _Stored:
+    """One tensor of the base and of every memory, in the memories' format."""
+
+    def __init__(self, rows: Sequence[torch.Tensor], adapters: Sequence[Adapter], name: str) -> None:
+        self._base, *self._memories = rows
+        self.dtype, self.size = self._base.dtype, self._base.numel()
+        self._adapters = [adapter.task_vector(name) for adapter in adapters]
+
+    def base(self, start: int = 0, end: int | None = None) -> torch.Tensor:
+        """Entries of the base in float32."""
+        return self._base[start:end].to(torch.float32, copy=True)
+
+    def task_vectors(self, base: torch.Tensor, start: int = 0, end: int | None = None) -> list[torch.Tensor]:
+        """Entries of every tau_i in float32; `base` are the base's."""
+        return [memory[start:end].to(torch.float32, copy=True).sub_(base) for memory in self._memories]
+
+    def task_vector(self, memory: int) -> torch.Tensor:
+        """One memory's tau_i in float32."""
+        return self._memories[memory].to(torch.float32, copy=True).sub_(self._base)
+
+    def adapter_vectors(self, start: int, end: int) -> list[torch.Tensor]:
+        """The same of adapters, without the rounding that folding them brought; none unless they are merged so."""
+        nothing = torch.zeros(end - start)
+        return [nothing if vector is None else vector[start:end] for vector in self._adapters]
+
+
+class _Merge:
+    """One recipe, ready to be applied to a tensor or a stretch of it."""
+
+    def __init__(self, recipe: MergeRecipe, memories: int) -> None:
+        self.method = METHODS[recipe.method]
+        self.sparsity = self.method.sparsity(recipe)
+        self._mergekit = merge_methods.get(self.method.mergekit)
+        self._parameters = {"weight": self.method.weights(recipe, memories)} | self.method.shared(recipe)
+
+    def merged(
+        self,
+        base: torch.Tensor,
+        vectors: Sequence[torch.Tensor],
+        kept: KeptBySeed,
+        start: int = 0,
+        end: int | None = None,
+    ) -> torch.Tensor:
+        """`base` with the merged task vector added, in float32; both are the entries from `start` to `end`."""
+        if self.sparsity is not None:
+            density, seed = self.sparsity
+            masks = [one.mask(density, start, end) for one in kept[seed]]
+            vectors = [vector * mask for vector, mask in zip(vectors, masks, strict=True)]
+        zeros = torch.zeros(()).expand(base.shape)
+        entries = [TensorEntry(id=place, tensor=vector) for place, vector in enumerate(vectors)]
+        group = TensorGroup(entries=(TensorEntry(id="base", tensor=zeros, is_base=True), *entries))
+        (merged,) = self._mergekit([group], parameters=self._parameters)
+        return base + merged
+
+
+class _Sparsifying:
+    """Finds what is kept of task vectors, for every density and seed that merges ask for, tensor by tensor."""
+
+    def __init__(self, merges: Sequence[_Merge], memories: int) -> None:
+        self._memories = memories
+        self._densities: dict[int | None, set[float]] = {}
+        for density, seed in filter(None, (merge.sparsity for merge in merges)):
+            self._densities.setdefault(seed, set()).add(density)
+        self._generators = {seed: torch.Generator().manual_seed(seed) for seed in self._densities if seed is not None}
+
+    def keep(self, stored: _Stored, pool: ThreadPoolExecutor) -> KeptBySeed:
+        """What is kept of the next tensor's task vectors, by seed."""
+        drawing = {seed: pool.submit(self._draw, seed, stored.size) for seed in self._generators}
+        found: dict[int | None, list[Kept]] = {}
+        if None in self._densities:
+            sorting = [pool.submit(self._sort, stored, memory) for memory in range(self._memories)]
+            found[None] = [future.result() for future in sorting]
+        return found | {seed: future.result() for seed, future in drawing.items()}
+
+    def _sort(self, stored: _Stored, memory: int) -> Kept:
+        return Kept.largest(stored.task_vector(memory).abs_(), self._densities[None])
+
+    def _draw(self, seed: int, size: int) -> list[Kept]:
+        # One memory after the other, as mergekit draws.
+        return [Kept.drawn(size, self._densities[seed], self._generators[seed]) for _ in range(self._memories)]

@@ -1,0 +1,88 @@
+"""What the headers of safetensors files tell about a model's tensors, without reading any of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from memo_ray.errors import MergeError
+
+DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+"""Floating-point formats by their name in a safetensors header and in mergekit."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor as a header describes it; `start` and `end` are byte offsets in `file`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    file: Path
+    start: int
+    end: int
+
+    @property
+    def elements(self) -> int:
+        """How many numbers the tensor holds."""
+        product = 1
+        for size in self.shape:
+            product *= size
+        return product
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a model folder by name, from the headers of its safetensors files."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            shards = json.loads(index.read_bytes())["weight_map"]
+        except (ValueError, KeyError):
+            raise MergeError(f"{index}: is not an index of safetensors files; save the model again") from None
+        headers = {file: read_header(folder / file) for file in set(shards.values())}
+        missing = [name for name, file in shards.items() if name not in headers[file]]
+        if missing:
+            raise MergeError(f"{index}: lists {missing[0]}, which {shards[missing[0]]} lacks; save the model again")
+        return {name: headers[file][name] for name, file in shards.items()}
+    if not (folder / "model.safetensors").is_file():
+        raise MergeError(f"{folder}: holds no model.safetensors; save the model as safetensors, nothing else is read")
+    return read_header(folder / "model.safetensors")
+
+
+def read_header(file: Path) -> dict[str, Tensor]:
+    """Every tensor of one safetensors file by name. Raises MergeError for a file that is missing or damaged."""
+    damaged = MergeError(f"{file}: is missing or damaged; remove the model's folder and make it again")
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            if length + 8 > size:
+                raise damaged
+            header = json.loads(opened.read(length))
+    except (FileNotFoundError, ValueError):
+        raise damaged from None
+    header.pop("__metadata__", None)
+    data = 8 + length
+    tensors = {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        tensors[name] = Tensor(entry["dtype"], tuple(entry["shape"]), file, data + start, data + end)
+    if not tensors or max(tensor.end for tensor in tensors.values()) != size:
+        raise damaged
+    return tensors
+
+
+def read_ahead(files: Collection[Path]) -> None:
+    """Have the system read `files` into its cache meanwhile, if they fit a quarter of the memory that is free."""
+    if sum(file.stat().st_size for file in files) > os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4:
+        return
+    for file in files:
+        threading.Thread(target=_advise, args=(file,), daemon=True).start()
+
+
+def _advise(file: Path) -> None:
+    with file.open("rb") as opened:
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)

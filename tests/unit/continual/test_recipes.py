@@ -1,0 +1,44 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from memo_ray.artifacts.store import Artifact, Store
+from memo_ray.config.merging import Linear, MergingConfig, Slerp
+from memo_ray.continual.recipes import best_recipe, merging_for
+from memo_ray.rows import SweepRow
+
+CONFIG = MergingConfig(recipes=(Linear(method="linear"), Slerp(method="slerp", t=0.5)), keep=2)
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Artifact:
+    """A sweep of two memories that SLERP won, TIES before linear."""
+    found = (("linear", {}, 0.3), ("slerp", {"t": 0.5}, 0.9), ("ties", {"density": 0.5}, 0.6))
+    rows = [SweepRow(m, m, json.dumps(p), recall, "{}", recall, 1, 1, False) for m, p, recall in found]
+    store = Store(tmp_path)
+    with store.attempt("merging", "merging", "1" * 64, {}, {}) as attempt:
+        attempt.write("sweep", rows, SweepRow)
+        attempt.facts["best"] = "slerp"
+    artifact = store.find("merging", "1" * 64)
+    assert artifact is not None
+    return artifact
+
+
+def test_the_best_recipe_is_one_that_takes_so_many_memories(merged: Artifact) -> None:
+    assert best_recipe(merged, 2) == {"method": "slerp", "t": 0.5}
+    assert best_recipe(merged, 3) == {"method": "ties", "density": 0.5}
+
+
+def test_which_merge_is_made_again(merged: Artifact) -> None:
+    assert merging_for(CONFIG, merged, 1) is None
+    kept = merging_for(CONFIG, merged, 3)
+    assert kept is not None and (kept["recipes"], kept["keep"]) == ([{"method": "ties", "density": 0.5}], 2)
+    named = merging_for(CONFIG, merged, 3, "{method: ties, density: 0.7}", sweep=True)
+    assert named is not None and named["recipes"] == [{"method": "ties", "density": 0.7}]
+    swept = merging_for(CONFIG, merged, 3, sweep=True)
+    assert swept is not None and swept["recipes"] == "paper"
+    first = merging_for(None, None, 2)
+    assert first is not None and first["recipes"] == "paper"
+    same = merging_for(CONFIG, None, 2)
+    assert same is not None and same["recipes"] == [{"method": "linear"}, {"method": "slerp", "t": 0.5}]

@@ -1,0 +1,74 @@
+"""The report's section on what was learnt, from the small run's stored answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from memo_ray.evaluation.report.learned import Learned, learned, room
+from memo_ray.evaluation.report.report import render_report, write_report
+from memo_ray.evaluation.summary import build_summary
+from memo_ray.rows import Answer, LedgerEntry, Reflection
+from tests.unit.evaluation.conftest import Make, SmallRun
+
+
+def test_epochs_documents_and_steps_of_one_memory(small_run: SmallRun) -> None:
+    found = learned(small_run.summary(), small_run.artefacts, small_run.answers)
+    assert found.epochs == ["1", "2", "3"] and found.total == 2
+    assert [cells for _, cells in found.documents] == [[0.0, 0.0, 0.5], [0.0, 0.0, 1.0]]
+    assert found.documents[0][0] == "Harbour"
+    assert found.abstained == {}  # there is no other corpus
+
+
+def test_the_page_and_the_tables_tell_it(small_run: SmallRun, tmp_path: Path) -> None:
+    summary = small_run.summary()
+    write_report(tmp_path, summary, small_run.artefacts, small_run.answers, small_run.transcripts, {})
+    page = (tmp_path / "report.html").read_text()
+    assert "What was learnt" in page and "Held-out recall by document after each epoch" in page
+    data = json.loads((tmp_path / "report" / "tables.json").read_text())["learned"]
+    assert data["epochs"] == ["1", "2", "3"]
+    assert data["documents"][0] == {"document": "Harbour", "recall": [0.0, 0.0, 0.5]}
+
+
+def test_nothing_held_out_is_nothing_learnt(small_run: SmallRun) -> None:
+    answers = [row for row in small_run.answers if row.kind != "held_out"]
+    assert learned(small_run.summary(), small_run.artefacts, answers) == Learned()
+    assert "What was learnt" not in render_report(small_run.summary(), small_run.artefacts, answers, [], {})
+
+
+def answer(question: str, system: str, said: str, recalled: bool) -> Answer:
+    return Answer(question, system, "held_out", "?", ["x"], said, recalled, 0.0, recalled, 0.1, 1, 1)
+
+
+def test_memories_are_asked_about_what_only_others_learnt(make: Make) -> None:
+    def corpus(name: str, count: int):
+        rows = [Reflection(f"{name}{n}", "?", f"{name} fact {n}", "direct", "train") for n in range(count)]
+        rows.append(Reflection(f"{name}-h", "?", f"{name} fact 0", "rephrase", "held_out"))
+        ledger = [LedgerEntry(row.reflection_id, row.step, [], [name], "", [], "", "", 0) for row in rows]
+        return make("synthesis", name, {"reflections": (rows, Reflection), "ledger": (ledger, LedgerEntry)})
+
+    artefacts = [corpus("law", 10), corpus("wiki", 20)]
+    answers = [
+        answer("law-h", "memory-law", "law fact 0", True),
+        answer("wiki-h", "memory-law", "I don't know.", False),
+        answer("wiki-h", "memory-wiki", "wiki fact 7", False),
+        answer("law-h", "memory-wiki", "law fact 3", False),
+    ]
+    summary = build_summary("two", artefacts, answers, {}, {})
+    found = learned(summary, artefacts, answers)
+    assert found.abstained == {"memory-law": {"recall": 1.0, "n": 1}, "memory-wiki": {"recall": 0.0, "n": 1}}
+    assert [(one.memory, one.reflections, one.recall) for one in found.rooms] == [
+        ("memory-law", 10, 1.0), ("memory-wiki", 20, 0.0),
+    ]  # fmt: skip
+    assert found.epochs == [] and found.documents == []
+
+
+def test_capacity_says_how_full_a_memory_is() -> None:
+    found = room("epoch-3", 4000, 0.5)
+    assert found.capacity is not None and found.fill is not None and found.scale is not None
+    assert found.fill == pytest.approx(4000 / found.capacity)
+    assert 0.5 < found.capacity / 4000 < 0.8 and found.scale > 5
+    assert dataclasses.astuple(room("epoch-3", 4000, 1.0))[3:] == (None, None, None)

@@ -1,0 +1,94 @@
+"""What `memo gc` finds and frees, on a disk and on S3: all that nothing needs, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from memo_ray.artifacts.store import RECORD
+from memo_ray.cli import main
+from memo_ray.config.corpus import CorpusConfig
+from memo_ray.config.run import RunConfig
+from memo_ray.console import Console
+from memo_ray.errors import StoreError
+from memo_ray.housekeeping import Unneeded, disk_size, unneeded
+from memo_ray.rows import Group
+from memo_ray.workspace import Workspace
+
+OLD, NEW = "1" * 64, "2" * 64
+
+
+@pytest.fixture(params=["disk", "s3"])
+def workspace(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A run with its last corpus, one of other settings, and half of a synthesis."""
+    root = str(tmp_path / "runs") if request.param == "disk" else request.getfixturevalue("bucket")
+    monkeypatch.setenv("MEMO_CACHE", str(tmp_path / "cache"))
+    run = Workspace(
+        RunConfig(name="islands", root=root, corpora=(CorpusConfig(name="law", paths=("d",)),)), Console(quiet=True)
+    )
+    run.remember_config()
+    for identity in (OLD, NEW):
+        with run.store.attempt("corpus-law", "corpus", identity, {}, {}) as attempt:
+            attempt.write("groups", [Group("g", "all", ["c"])], Group)
+        run.note("corpus-law", identity)
+    half = run.store.place.child(f"synthesis-law/{OLD[:16]}")
+    half.put("progress/units/a", b"paid for")
+    half.put("attempts/killed/part", b"x" * 1000)
+    run.store.place.child(f"corpus-law/{NEW[:16]}").put("progress/left", b"y" * 10)
+    return run
+
+
+def listed(run: Workspace, *, artifacts: bool = False) -> dict[str, Unneeded]:
+    found = [one for one in unneeded(run, artifacts=artifacts) if one.kind != "cache"]
+    return {f"{one.kind} {one.where.removeprefix(run.store.place.url)}": one for one in found}
+
+
+def test_what_killed_attempts_left_is_found_with_its_size(workspace: Workspace) -> None:
+    found = listed(workspace)
+    assert {name: one.bytes for name, one in found.items()} == {
+        f"progress /corpus-law/{NEW[:16]}/progress": 10,
+        f"attempt /synthesis-law/{OLD[:16]}/attempts/killed": 1000,
+    }
+    for one in found.values():
+        one.remove()
+    assert listed(workspace) == {}
+    half = workspace.store.place.child(f"synthesis-law/{OLD[:16]}")
+    assert half.get("progress/units/a") == b"paid for"
+    assert workspace.finished("corpus-law") is not None
+
+
+def test_an_artefact_of_other_settings_goes_only_when_asked_for(workspace: Workspace) -> None:
+    (old,) = (one for one in listed(workspace, artifacts=True).values() if one.kind == "artefact")
+    assert old.where.endswith(OLD[:16]) and old.bytes > 500
+    old.remove()
+    assert workspace.store.find("corpus-law", OLD) is None and workspace.store.find("corpus-law", NEW) is not None
+
+
+def test_what_another_process_makes_is_left_alone(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    (attempt,) = (one for one in listed(workspace).values() if one.kind == "attempt")
+    place = workspace.store.place.child(f"synthesis-law/{OLD[:16]}")
+    with place.exclusive("synthesis-law"), pytest.raises(StoreError, match="is making this artefact, so it was left"):
+        attempt.remove()
+    assert place.get("attempts/killed/part") is not None
+
+
+def test_the_command_touches_nothing_until_it_is_told_to(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = workspace.place.url
+    assert main(["gc", where]) == 0
+    assert "can go; --delete removes it" in capsys.readouterr().out
+    assert workspace.store.place.get(f"synthesis-law/{OLD[:16]}/attempts/killed/part") is not None
+    assert main(["gc", where, "--artifacts", "--delete"]) == 0
+    assert "freed" in capsys.readouterr().out
+    assert workspace.store.place.get(f"synthesis-law/{OLD[:16]}/attempts/killed/part") is None
+    assert workspace.store.place.get(f"corpus-law/{OLD[:16]}/{RECORD}") is None
+    assert main(["gc", where, "--artifacts"]) == 0
+    assert "nothing to free" in capsys.readouterr().out
+
+
+def test_links_to_one_file_count_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100)
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    assert disk_size(tmp_path) == 100
