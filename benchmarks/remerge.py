@@ -69,7 +69,7 @@ def main() -> None:
         for _ in range(options.repeats):
             for method in options.methods:
                 for count in options.memories:
-                    job = MergeJob(recipe=RECIPES[method], base=base, memories=dict(list(memories.items())[:count]))
+                    job = MergeJob(recipes=(RECIPES[method],), base=base, memories=dict(list(memories.items())[:count]))
                     took = merge_in_fresh_process(job, folder / "merged")
                     shutil.rmtree(folder / "merged")
                     seconds[method].setdefault(count, []).append(took)

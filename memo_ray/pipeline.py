@@ -19,7 +19,7 @@ from memo_ray.artifacts.record import read_by_synthesis
 from memo_ray.artifacts.store import Artifact, Attempt
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.training import TrainingConfig
-from memo_ray.errors import ConfigError, MergeError
+from memo_ray.errors import ConfigError
 from memo_ray.rows import LedgerEntry, Reflection, Reject
 from memo_ray.workspace import Workspace
 

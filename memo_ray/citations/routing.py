@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from memo_ray.citations.bm25 import Bm25, content
 from memo_ray.citations.files import LedgerFiles, rows_of
 from memo_ray.citations.ledger import Ledger
 from memo_ray.config.protocol import Routing
+from memo_ray.corpus.bm25 import Bm25
+from memo_ray.corpus.words import content
 from memo_ray.protocol.abstention import is_unsure
 from memo_ray.rows import Reflection
 

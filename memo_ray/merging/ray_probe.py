@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from memo_ray.artifacts.place import Location
+from memo_ray.config.merging import MergingConfig
 from memo_ray.evaluation.asked import Asked
 from memo_ray.evaluation.ray_evaluation import ask_alone
 from memo_ray.merging.advice import PROBED, Probe, probes_of
@@ -48,7 +49,7 @@ def probe(
     """
     waiting = {name: recipe for name, recipe in PROBED.items() if merges.merged(name) is None}
     if waiting:
-        merge_all(waiting, base, memories, merges, inputs.memory_bytes, 1, lambda name: None)
+        merge_all(waiting, base, memories, merges, inputs, MergingConfig(), lambda name: None)
     everything = [row for rows in questions.values() for row in rows]
     asked = {memory_system(corpus): (memories[corpus], list(rows)) for corpus, rows in questions.items()}
     for name in PROBED:
