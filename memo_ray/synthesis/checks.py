@@ -21,7 +21,14 @@ from memo_ray.synthesis.language import other_language
 from memo_ray.synthesis.pairs import Lost, Pair, lost, plain
 from memo_ray.synthesis.settings import Origin, StepSettings
 from memo_ray.synthesis.spans import sentences
-from memo_ray.synthesis.wording import foreign_script, leaked_identifier, malformed, question_key, violations
+from memo_ray.synthesis.wording import (
+    foreign_names,
+    foreign_script,
+    leaked_identifier,
+    malformed,
+    question_key,
+    violations,
+)
 
 MERGED_ANSWER_WORDS = 150
 """Longest answer of a merged pair (the paper's authors' setting)."""
@@ -103,6 +110,9 @@ def problem(pair: Pair, settings: StepSettings, identifiers: tuple[str, ...], pa
         if turned:
             return "ungrounded", f"the question says {turned}, its source does not"
     if grounding.lexical:
+        invented = foreign_names(pair.question, sources)
+        if invented:
+            return "ungrounded", f"its source does not name {', '.join(invented)}"
         detail = ungrounded(pair.answer, sources, grounding.direct_share if direct else grounding.derived_share)
         if detail:
             return "ungrounded", detail

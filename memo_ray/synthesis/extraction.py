@@ -20,6 +20,8 @@ from memo_ray.synthesis.cloze import Cloze, clozes, descriptions
 from memo_ray.synthesis.pairs import Pair
 from memo_ray.synthesis.settings import Origin, StepSettings, made
 
+SOME_PAIRS = schemas.at_least_one(schemas.PAIRS)
+"""A chunk states something and something follows from it; small generators else reply to Step 1b with nothing."""
 PROFESSION = "What was the profession of"
 KIND = "What kind of thing is"
 
@@ -35,7 +37,7 @@ def prompts(step: str, chunk: Chunk, settings: StepSettings) -> list[Prompt]:
         prompt
         for text in settings.texts(chunk)
         for prompt in settings.samples(
-            step, step, schemas.at_most(schemas.PAIRS, settings.most(text)) if whole else schemas.PAIR, origin,
+            step, step, schemas.at_most(SOME_PAIRS, settings.most(text)) if whole else schemas.PAIR, origin,
             values={"text": text}, evidence=text,
         )
     ]  # fmt: skip

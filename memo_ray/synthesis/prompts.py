@@ -57,7 +57,7 @@ PLACEHOLDERS: dict[str, frozenset[str]] = {
     "connections": frozenset({"anchor", "others"}),
     "connections_for_answer": frozenset({"facts", "opening"}),
     "parallels": frozenset({"pairs"}),
-    "rephrasing": frozenset({"question", "opening"}),
+    "rephrasing": frozenset({"question", "answer", "opening"}),
     "round_trip": frozenset({"text", "question"}),
 }
 """The placeholders that each prompt has; a file may leave one out, and use no other."""

@@ -45,7 +45,8 @@ def prompts(pair: Pair, settings: StepSettings, step: str = "rephrase", copies: 
     origin = Origin(pair.chunk_ids, pair.document_ids)
     if settings.config.prompts == "chunk":
         return settings.samples(
-            step, "rephrasing", schemas.QUESTION, origin, values={"question": pair.question, "opening": ""},
+            step, "rephrasing", schemas.QUESTION, origin,
+            values={"question": pair.question, "answer": pair.answer, "opening": ""},
             evidence=pair.evidence, answer=pair.answer, items=(pair,), short=True, copies=copies,
         )  # fmt: skip
     openings = other_openings(pair.question, year=pair.answer.isdigit())
@@ -54,7 +55,7 @@ def prompts(pair: Pair, settings: StepSettings, step: str = "rephrase", copies: 
     opening, words = openings[int(pair.reflection_id, 16) % len(openings)]
     return settings.samples(
         step, "rephrasing", schemas.question(opening, words), origin,
-        values={"question": pair.question, "opening": opening},
+        values={"question": pair.question, "answer": pair.answer, "opening": opening},
         evidence=pair.evidence, answer=pair.answer, items=(pair,), short=True, copies=copies,
     )  # fmt: skip
 

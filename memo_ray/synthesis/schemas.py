@@ -66,6 +66,15 @@ def at_most(schema: dict[str, Any], items: int) -> dict[str, Any]:
     return {**schema, "properties": properties}
 
 
+def at_least_one(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same object with something in each of its lists."""
+    properties = {
+        name: {**value, "minItems": 1} if value.get("type") == "array" else value
+        for name, value in schema.get("properties", {}).items()
+    }
+    return {**schema, "properties": properties}
+
+
 def verdicts(violations: Iterable[str]) -> dict[str, Any]:
     """One verdict for each numbered pair: an empty list of violations means self-contained."""
     kinds = {"type": "array", "items": {"type": "string", "enum": list(violations)}}

@@ -97,6 +97,12 @@ def proper(text: str) -> set[str]:
     return {stem(word) for word in found if word.lower() not in FUNCTION_WORDS | OPENERS}
 
 
+def foreign_names(question: str, sources: Iterable[str]) -> list[str]:
+    """Names of `question` that its sources do not have: what a small generator takes from a prompt's example."""
+    known = {word for source in sources for word in content_words(source)}
+    return sorted(proper(question) - known)
+
+
 def repeats(words: list[str]) -> bool:
     """Whether three words in a row, or a content word three times, come again."""
     lower = [word.lower() for word in words]

@@ -51,3 +51,8 @@ def test_engines_can_compile_every_schema():
     shaped = [schemas.of_kinds(["a", "b"]), schemas.at_most(schemas.PAIRS, 12), schemas.choice(["a", "b"])]
     for schema in [SCHEMA, *shaped, *(getattr(schemas, name) for name in names)]:
         compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
+
+
+def test_a_list_can_be_asked_to_hold_something():
+    assert schemas.at_least_one(schemas.PAIRS)["properties"]["pairs"]["minItems"] == 1
+    assert schemas.at_least_one(schemas.PAIR) == schemas.PAIR

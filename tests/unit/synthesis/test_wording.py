@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from memo_ray.synthesis.wording import foreign_script, leaked_identifier, malformed, question_key, violations
+from memo_ray.synthesis.wording import (
+    foreign_names,
+    foreign_script,
+    leaked_identifier,
+    malformed,
+    question_key,
+    violations,
+)
 
 SOURCE = "Vera Unwin founded the Halvet Courier in Esmarrow in 1823."
 
@@ -90,3 +97,9 @@ def test_letters_of_another_script_are_found_unless_the_source_has_them(text: st
     assert found in foreign_script(text, ("LATIN",), "the number \u03c0")
     assert bool(found) == bool(foreign_script(text, ("LATIN",), "the number \u03c0"))
     assert foreign_script(text, (), "") == ""
+
+
+def test_a_name_that_the_source_does_not_have_is_foreign():
+    source = "Vera Unwin founded the Halvet Courier in 1823."
+    assert foreign_names("When did Vera Unwin found the Courier?", [source]) == []
+    assert foreign_names("Who founded the Pell Light?", [source]) == ["light", "pell"]
