@@ -5,7 +5,7 @@
 #   make test      lint, types, and every test but the slow ones
 #   make test-all  every test
 #   make lint      ruff and pyright alone
-#   make bench     the scripts of benchmarks/ at small sizes (benchmarks/quick.yaml)
+#   make bench     the scripts of benchmarks/ at small sizes (benchmarks/quick.yml)
 #   make lock      resolve the locks again (make lock UPGRADE=--upgrade for newer versions)
 #   make clean     remove .venv and caches; runs/ stays
 

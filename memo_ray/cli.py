@@ -9,7 +9,13 @@ import argparse
 import importlib
 import sys
 
-HOMES = {"cartridge": "memo_ray.cartridges", "gc": "memo_ray.housekeeping", "stop": "memo_ray.stopping"}
+HOMES = {
+    "bench": "memo_ray.benching",
+    "cartridge": "memo_ray.cartridges",
+    "doctor": "memo_ray.preflight",
+    "gc": "memo_ray.housekeeping",
+    "stop": "memo_ray.stopping",
+}
 """Verbs that are not in `commands`, and their modules."""
 STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 
@@ -183,7 +189,7 @@ def parser() -> argparse.ArgumentParser:
     gc.add_argument("--json", action="store_true")
 
     bench = verbs.add_parser("bench", help="run benchmarks at small sizes and print what they measure, as JSON lines")
-    bench.add_argument("scripts", metavar="SCRIPT", nargs="*", help="names (default: those of benchmarks/quick.yaml)")
+    bench.add_argument("scripts", metavar="SCRIPT", nargs="*", help="names (default: those of benchmarks/quick.yml)")
     bench.add_argument("--full", action="store_true", help="at the scripts' own sizes, which may take hours")
     return top
 

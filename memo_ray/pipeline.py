@@ -78,6 +78,8 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
     def allowed(stage: str) -> bool:
         return STAGES.index(stage) >= STAGES.index(start)
 
+    from memo_ray.model_checks import check_models
+
     check_models(run, wanted)
     for corpus in run.config.corpora:
         results.corpora[corpus.name] = make_corpus(run, corpus, allowed("corpus"))
@@ -97,31 +99,6 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
     if "evaluation" in wanted:
         results.evaluation = make_evaluation(run, results, allowed("evaluation"))
     return results
-
-
-def check_models(run: Workspace, wanted: tuple[str, ...]) -> None:
-    """Find every model that the wanted stages name, before the first of them starts. Raises ConfigError."""
-    from memo_ray.models.opening import check_key, key_of, source_of
-    from memo_ray.synthesis.language import check_languages
-
-    generated = run.config.synthesis.source == "generator"
-    if "synthesis" in wanted and generated and not all(corpus.reflections for corpus in run.config.corpora):
-        source_of(run.config.synthesis.generator, "synthesis.generator")
-        check_key(key_of(run.config.synthesis.generator), "synthesis.generator")
-        check_languages(run.config.synthesis.quality.languages, "synthesis.quality.languages")
-    if "training" in wanted:
-        from memo_ray.planning.training import check_fit
-
-        base_model(run.config.training)
-        check_fit(run)
-    if "evaluation" in wanted:
-        source_of(run.config.serving.executive, "serving.executive")
-        check_key(key_of(run.config.serving.executive), "serving.executive")
-        check_key(run.config.serving.api_key_env, "serving")
-        if run.config.evaluation.comparison is not None:
-            from memo_ray.evaluation.served_comparison import check_keys
-
-            check_keys(run.config.evaluation.comparison, run.config.serving.protocol)
 
 
 def make_corpus(run: Workspace, corpus: CorpusConfig, may_run: bool) -> Artifact:

@@ -6,12 +6,14 @@ Nothing heavy is imported and no engine is started.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -228,3 +230,15 @@ def _judge(
 ) -> Finding:
     """A finding that is `ok` when `good` is true; else `bad`, with `otherwise` as what was found if it is given."""
     return Finding(check, found, "ok") if good else Finding(check, otherwise or found, bad, remedy)
+
+
+def doctor(options: Namespace) -> int:
+    """`memo doctor`: every check with what was found; exit status 2 when one fails."""
+    rows = [*report(), *map(bucket, options.buckets)]
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+    else:
+        for row in rows:
+            remedy = f"  → {row.remedy}" if row.remedy and row.status != "ok" else ""
+            print(f"{row.status:<5} {row.check:<22} {row.found}{remedy}")
+    return 2 if any(row.status == "fail" for row in rows) else 0

@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def test_quick_sizes_are_options_that_their_scripts_have() -> None:
-    for name, sizes in yaml.safe_load((FOLDER / "quick.yaml").read_text()).items():
+    for name, sizes in yaml.safe_load((FOLDER / "quick.yml").read_text()).items():
         source = (FOLDER / f"{name}.py").read_text()
         assert all(f'"{option}"' in source for option in re.findall(r"--\w+", sizes)), name
 
