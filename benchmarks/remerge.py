@@ -17,6 +17,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -70,7 +71,9 @@ def main() -> None:
             for method in options.methods:
                 for count in options.memories:
                     job = MergeJob(recipes=(RECIPES[method],), base=base, memories=dict(list(memories.items())[:count]))
-                    took = merge_in_fresh_process(job, folder / "merged")
+                    clock = time.monotonic()
+                    merge_in_fresh_process(job, folder / "merged")
+                    took = time.monotonic() - clock
                     shutil.rmtree(folder / "merged")
                     seconds[method].setdefault(count, []).append(took)
                     print(f"{method} K={count}: {took:.1f} s", file=sys.stderr, flush=True)

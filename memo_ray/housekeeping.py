@@ -16,6 +16,7 @@ from pathlib import Path
 from memo_ray.artifacts.cache import cache_folder
 from memo_ray.artifacts.local import LocalPlace
 from memo_ray.artifacts.place import Place, remote_files
+from memo_ray.artifacts.registry import Registry
 from memo_ray.artifacts.store import RECORD
 from memo_ray.console import Console
 from memo_ray.errors import StoreError
@@ -59,13 +60,19 @@ def gc(options: Namespace) -> int:
 
 
 def unneeded(workspace: Workspace, *, artifacts: bool = False) -> Iterator[Unneeded]:
-    """What nothing of the run needs. `artifacts`: also finished artefacts of other settings than its last ones."""
+    """What nothing of the run needs. `artifacts`: also finished artefacts of other settings than its last ones, but for
+    those of memories that are registered and not withdrawn."""
     store, current = workspace.store.place, workspace.current()
+    registry = Registry(workspace.place)
+    served = tuple(
+        memory.path for name in registry.names() for memory in registry.versions(name) if not memory.withdrawn
+    )
     for name in store.folders():
         for folder in store.child(name).folders():
             home = store.child(f"{name}/{folder}")
             content = home.get(RECORD)
-            if content is not None and artifacts and other_settings(workspace, name, folder, current):
+            needed = any(path.startswith(f"artifacts/{name}/{folder}/") for path in served)
+            if content is not None and artifacts and not needed and other_settings(workspace, name, folder, current):
                 yield Unneeded("artefact", home.url, size(home, ""), removal(home, ""))
                 continue
             yield from left_over(home, content)

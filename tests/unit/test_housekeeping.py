@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from memo_ray.artifacts.registry import Entry, Lineage, Registry
 from memo_ray.artifacts.store import RECORD
 from memo_ray.cli import main
 from memo_ray.config.corpus import CorpusConfig
@@ -63,6 +64,24 @@ def test_an_artefact_of_other_settings_goes_only_when_asked_for(workspace: Works
     assert old.where.endswith(OLD[:16]) and old.bytes > 500
     old.remove()
     assert workspace.store.find("corpus-law", OLD) is None and workspace.store.find("corpus-law", NEW) is not None
+
+
+def test_an_artefact_whose_memory_is_registered_stays_until_it_is_withdrawn(workspace: Workspace) -> None:
+    registry = Registry(workspace.place)
+    path = f"artifacts/corpus-law/{OLD[:16]}/attempts/one/epoch-1"
+    entry = Entry(
+        name="law",
+        path=path,
+        artifact="d",
+        base="b",
+        base_digest="b",
+        corpora=("law",),
+        lineage=Lineage(done="trained"),
+    )
+    memory = registry.add(entry)
+    assert not [one for one in listed(workspace, artifacts=True).values() if one.kind == "artefact"]
+    registry.withdraw("law", memory.version)
+    assert [one for one in listed(workspace, artifacts=True).values() if one.kind == "artefact"]
 
 
 def test_what_another_process_makes_is_left_alone(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
