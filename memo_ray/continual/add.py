@@ -19,7 +19,8 @@ from memo_ray.continual.forgotten import left_out, read_forgotten
 from memo_ray.continual.recipes import merging_for
 from memo_ray.continual.registering import register
 from memo_ray.errors import ConfigError
-from memo_ray.pipeline import Results, check_models, make_corpus, run_stages
+from memo_ray.model_checks import check_models
+from memo_ray.pipeline import Results, make_corpus, run_stages
 from memo_ray.results import last_epoch, stored_results
 from memo_ray.workspace import Workspace
 
