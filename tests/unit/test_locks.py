@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "requirements"
 LOCKS = ("bootstrap", "cpu", "gpu")
 OURS = {"memo_ray", "jobs", "tests", "benchmarks", "requirements", "sources"}
+OURS |= {path.stem for path in (ROOT / "benchmarks").glob("_*.py")}  # what scripts there share
 NEVER = {"torchvision", "torchaudio", "torchcodec", "llama-cpp-python", "llm"}
 TORCH_PAGE = "https://download.pytorch.org/whl/cpu"
 STAGES = ("synthesis", "training", "merging", "serving", "evaluation", "documents")
