@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -13,6 +14,8 @@ import pyarrow.parquet as pq
 from memo_ray.artifacts.place import Location, open_file
 
 Row = TypeVar("Row")
+ROWS_AT_ONCE = 8192
+"""Rows that are at one time both objects and columns, or both objects and dictionaries, which are larger."""
 
 ARROW_TYPES: dict[Any, pa.DataType] = {
     str: pa.string(),
@@ -36,14 +39,19 @@ def to_table(rows: Iterable[Any], kind: type) -> pa.Table:
 
 
 def write_rows(path: Path, rows: Iterable[Any], kind: type) -> int:
-    """Write `rows` to one Parquet file; returns how many."""
-    table = to_table(rows, kind)
+    """Write `rows` to one Parquet file, one after the other; returns how many."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd")
-    return table.num_rows
+    waiting, written = iter(rows), 0
+    with pq.ParquetWriter(path, schema_of(kind), compression="zstd") as writer:
+        while held := list(islice(waiting, ROWS_AT_ONCE)):
+            writer.write_table(to_table(held, kind))
+            written += len(held)
+    return written
 
 
 def read_rows(where: Location, kind: type[Row]) -> list[Row]:
     """Every row of the Parquet file at a path or an `s3://` address, as `kind`."""
     with open_file(where) as file:
-        return [kind(**row) for row in pq.read_table(file, schema=schema_of(kind)).to_pylist()]
+        table = pq.read_table(file, schema=schema_of(kind))
+    batches = table.to_batches(max_chunksize=ROWS_AT_ONCE)
+    return [kind(**row) for batch in batches for row in batch.to_pylist()]

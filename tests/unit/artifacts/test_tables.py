@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from memo_ray import rows
+from memo_ray.artifacts import tables
 from memo_ray.artifacts.tables import read_rows, schema_of, write_rows
 
 EXAMPLES: list[Any] = [
@@ -30,6 +31,13 @@ def test_rows_survive_parquet(tmp_path: Path, row: Any) -> None:
     assert write_rows(path, [row, row], type(row)) == 2
     assert read_rows(path, type(row)) == [row, row]
     assert pq.read_schema(path).names == schema_of(type(row)).names
+
+
+def test_more_rows_than_are_held_at_once_stay_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "ROWS_AT_ONCE", 2)
+    groups = [rows.Group(str(number), "document", [str(number)]) for number in range(5)]
+    assert write_rows(tmp_path / "table.parquet", iter(groups), rows.Group) == 5
+    assert read_rows(tmp_path / "table.parquet", rows.Group) == groups
 
 
 def test_an_empty_table_keeps_its_columns(tmp_path: Path) -> None:
