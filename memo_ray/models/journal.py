@@ -16,6 +16,8 @@ from typing import Any
 
 from memo_ray.models.chat import ChatReply, ChatRequest
 
+TOKENS = ("input_tokens", "output_tokens", "cached_tokens")
+
 
 def request_key(model: str, request: ChatRequest) -> str:
     """Thirty-two hexadecimal digits over the model and the whole request, its id included (it counts samples)."""
@@ -47,7 +49,7 @@ class Journal:
     def _note(self, key: str, reply: ChatReply) -> None:
         if self._path:
             self._kept[key] = reply
-        for name in ("input_tokens", "output_tokens", "cached_tokens"):
+        for name in TOKENS:
             self.used[name] += getattr(reply, name)
 
 

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from memo_ray.errors import EngineDied
 from memo_ray.models.chat import ChatModel, ChatReply, ChatRequest
-from memo_ray.models.journal import Journal
+from memo_ray.models.journal import TOKENS, Journal
 
 
 class JournaledModel:
-    """Asks `model` only what the journal does not know, and keeps every reply in it.
+    """Asks `model` every request once, and not at all where the journal knows its reply; keeps every reply in it.
 
-    By request id, which must hash all that shapes the reply, as that of a synthesis's prompt does.
+    By request id, which must hash all that shapes the reply, as that of a synthesis's prompt does. `cost`: replies
+    (`prompts`) and their tokens, each counted once however often it was given.
     """
 
     def __init__(self, model: ChatModel, journal: Journal) -> None:
         self.name = model.name
+        self.cost: Counter[str] = Counter()
         self._model, self._journal = model, journal
+        self._given: dict[str, ChatReply] = {}
 
     async def chat(self, request: ChatRequest) -> ChatReply:
-        """The kept reply to the same request, or a new one."""
-        reply = self._journal.get(request.request_id)
+        """The reply that was given or kept, or a new one."""
+        key = request.request_id
+        reply = self._given.get(key)
         if reply is None:
-            reply = await self._model.chat(request)
-            self._journal.put(request.request_id, reply)
+            reply = self._journal.get(key)
+            if reply is None:
+                reply = await self._model.chat(request)
+                self._journal.put(key, reply)
+            self._given[key] = reply
+            self.cost["prompts"] += 1
+            for name in TOKENS:
+                self.cost[name] += getattr(reply, name)
         return reply
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[str | ChatReply]:

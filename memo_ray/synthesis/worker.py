@@ -128,22 +128,21 @@ class RowWorker:
         return self._journal.parent / "replies" / f"{row_id}.jsonl"
 
     async def _patiently(self, row_id: str, payload: str, model: ChatModel) -> UnitResult:
-        """The row's result; a row with unanswered prompts is tried again after a while.
+        """The row's result; of a row with unanswered prompts those are asked again after a while.
 
         Raises GenerationError when the generator answers nothing at all. If it answers other rows, or the rest of
         this one, the prompts are at fault: they stay lost.
         """
-        before, spent = self._successes, Counter[str]()
-        pauses = iter(RETRY_PAUSES_S)
+        before, pauses = self._successes, iter(RETRY_PAUSES_S)
+        replies = JournaledModel(model, Journal(self._replies_of(row_id)))
         while True:
-            result = await self._work(row_id, payload, model)
-            spent.update(result.cost)
-            result.cost = dict(spent)
+            result = await self._work(row_id, payload, replies)
+            result.cost = dict(replies.cost)
             unanswered = [loss for loss in result.losses if loss.reason == "engine"]
             if not unanswered:
                 self._successes += 1
                 return result
-            heard = bool(spent["prompts"]) or self._successes > before
+            heard = bool(replies.cost) or self._successes > before
             pause = next(pauses, None) if heard or self._successes else None
             if pause is not None:
                 await asyncio.sleep(pause)
@@ -155,9 +154,6 @@ class RowWorker:
     async def _work(self, row_id: str, payload: str, model: ChatModel) -> UnitResult:
         if self._kind != "units":
             return await recipe.connect(*units.read_candidate(payload), model, self._settings)
-        path = self._replies_of(row_id)
-        if path is not None:
-            model = JournaledModel(model, Journal(path))
         return await recipe.synthesise_unit(units.read_unit(row_id, payload), model, self._settings)
 
     def _first_chunk(self, row_id: str, payload: str) -> str:

@@ -27,6 +27,15 @@ def test_a_kept_reply_is_not_asked_for_by_a_later_process(tmp_path: Path):
     assert (len(first.asked), len(second.asked)) == (1, 1)
 
 
+def test_a_reply_is_paid_for_once_however_often_it_is_given():
+    model = Scripted(lambda request: f"{request.request_id}!")
+    once = JournaledModel(model, Journal())
+    for name in "aba":
+        assert asyncio.run(once.chat(request(name))).text == f"{name}!"
+    assert len(model.asked) == 2
+    assert once.cost == {"prompts": 2, "input_tokens": 20, "output_tokens": 10, "cached_tokens": 8}
+
+
 class Hanging:
     """Answers the prompts of `answered` at once, and never any other."""
 

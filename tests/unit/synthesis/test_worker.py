@@ -164,8 +164,10 @@ class Outage:
 def test_a_row_hit_by_a_short_outage_is_done_again(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(worker, "RETRY_PAUSES_S", (0.0, 0.0))
     whole = [read_result(row["result"]).pairs for row in work(Engines(), monkeypatch)]
-    rows = work(Outage(first=3, times=2), monkeypatch)  # type: ignore[arg-type]
+    outage = Outage(first=3, times=2)
+    rows = work(outage, monkeypatch)  # type: ignore[arg-type]
     results = [read_result(row["result"]) for row in rows]
+    assert sum(result.cost["prompts"] for result in results) == outage.asked - outage.refused, "each reply once"
     assert [result.pairs for result in results] == whole
     assert not any(loss.reason == "engine" for result in results for loss in result.losses)
 
