@@ -1,7 +1,7 @@
 """The recipe: one coroutine a chunk (Steps 1 to 4 and the held-out questions), one a candidate (Step 5).
 
 Rows go in, a `UnitResult` comes out: the pairs that passed, everything that was lost and why, counts and tokens.
-The recipe knows a ChatModel and the steps, but neither engine nor cluster. A step is a coroutine in `STAGES`;
+The recipe knows a ChatModel and the steps, but neither engine nor cluster. A step is a coroutine in `STEPS`;
 an ablation leaves it out.
 """
 
@@ -95,35 +95,33 @@ class Work:
 
 @dataclass
 class UnitResult:
-    """What came of a unit or candidate."""
+    """What came of a unit or candidate, or of so many `rows` of them."""
 
     pairs: list[Pair]
     losses: list[Lost]
     counts: dict[str, Any]
     cost: dict[str, int]
+    rows: int = 1
 
 
 def result_of(work: Work) -> UnitResult:
-    """The outcome of finished work, counts as plain JSON."""
+    """The outcome of finished work, counts as plain JSON. A sentence stays with its pairs, where the span is looked
+    for and Step 5 shows it; a whole chunk does not, which nothing reads any more and many pairs would carry along."""
     counts = {step: count.to_json() for step, count in work.asker.counts.items()}
-    return UnitResult([*work.pairs, *work.held_out], work.asker.losses, counts, dict(work.asker.cost))
+    pairs = [*work.pairs, *work.held_out]
+    if work.settings.config.prompts == "chunk":
+        pairs = [replace(pair, evidence="") for pair in pairs]
+    return UnitResult(pairs, work.asker.losses, counts, dict(work.asker.cost))
 
 
-async def extract(work: Work, step: str) -> None:
-    """Steps 1a and 1b for every chunk of the unit."""
+async def extract(work: Work) -> None:
+    """Steps 1a and 1b, asked at once for each chunk. Where both ask the same, the direct pair stays, whichever reply
+    came first."""
+    steps = [step for step in EXTRACTION if step not in work.settings.config.without]
     for source in work.unit.sources:
-        answered = await work.asker.ask(extraction.prompts(step, source.chunk, work.settings))
-        work.pairs += await work.keep(read(answered, extraction.pairs))
-
-
-async def direct(work: Work) -> None:
-    """Step 1a."""
-    await extract(work, "direct")
-
-
-async def indirect(work: Work) -> None:
-    """Step 1b."""
-    await extract(work, "indirect")
+        prompts = (extraction.prompts(step, source.chunk, work.settings) for step in steps)
+        for answered in await asyncio.gather(*map(work.asker.ask, prompts)):
+            work.pairs += await work.keep(read(answered, extraction.pairs))
 
 
 async def consolidate(work: Work) -> None:
@@ -199,18 +197,18 @@ async def hold_out(work: Work) -> None:
     work.held_out += await work.keep(made, parents)
 
 
-Step = Callable[[Work], Awaitable[None]]
-STAGES: tuple[dict[str, Step], ...] = (
-    {"direct": direct, "indirect": indirect},
-    {"fill": fill},
-    {"consolidation": consolidate},
-    {"verification": verify},
-    {"entities": surface},
-    {"paraphrase": paraphrase},
-    {"rephrase": hold_out},
-)
-"""Steps 1 to 4, the options of Appendix E.2 and the held-out questions, in order; the steps of one stage run at once.
-An option that is off asks nothing."""
+EXTRACTION = ("direct", "indirect")
+STEPS: dict[str, Callable[[Work], Awaitable[None]]] = {
+    "extraction": extract,
+    "fill": fill,
+    "consolidation": consolidate,
+    "verification": verify,
+    "entities": surface,
+    "paraphrase": paraphrase,
+    "rephrase": hold_out,
+}
+"""Steps 1 to 4, the options of Appendix E.2 and the held-out questions, in order. An option that is off asks
+nothing."""
 
 
 async def synthesise_unit(unit: Unit, model: ChatModel, settings: StepSettings) -> UnitResult:
@@ -220,11 +218,9 @@ async def synthesise_unit(unit: Unit, model: ChatModel, settings: StepSettings) 
     if settings.config.quality.redact:
         unit = without_personal_data(unit, settings.config.quality.redact, asker)
     work = Work(unit, asker, settings, identifiers)
-    for stage in STAGES:
-        await asyncio.gather(*(step(work) for name, step in stage.items() if name not in settings.config.without))
-        if len(stage) > 1:
-            # Which step ended first is chance; the prompts that follow, and their ids, are not.
-            work.pairs.sort(key=lambda pair: list(stage).index(pair.step))
+    for name, step in STEPS.items():
+        if name not in settings.config.without:
+            await step(work)
     return result_of(work)
 
 

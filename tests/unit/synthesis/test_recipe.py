@@ -87,6 +87,23 @@ def test_which_step_ends_first_changes_no_prompt(slow: str):
     assert {request.request_id for request in model.asked} == {request.request_id for request in asked.asked}
 
 
+@pytest.mark.parametrize("slow", ["direct", "indirect"])
+def test_of_twins_of_both_steps_the_direct_one_stays(slow: str):
+    class Uneven(Scripted):
+        async def chat(self, request: ChatRequest) -> ChatReply:
+            step = "indirect" if "follows from it" in request.messages[-1]["content"] else "direct"
+            for _ in range(20 if step == slow else 0):
+                await asyncio.sleep(0)
+            return await super().chat(request)
+
+    others = ("consolidation", "verification", "entities")
+    settings = StepSettings.load(SynthesisConfig(without=others, held_out=HeldOut(share=0.0)))
+    model = Uneven(lambda _: {"pairs": [{"question": "Who built the wall of Esk?", "answer": "Rolf Anstick"}]})
+    result = asyncio.run(synthesise_unit(Unit("u", [Source(make_chunk(TEXT))]), model, settings))
+    assert [pair.step for pair in result.pairs] == ["direct"]
+    assert [(loss.step, loss.reason) for loss in result.losses] == [("indirect", "duplicate")]
+
+
 def test_an_invented_answer_does_not_survive_the_round_trip():
     def wrong(request: ChatRequest) -> Any:
         value = good(request)
@@ -159,6 +176,7 @@ def test_the_papers_way_on_a_whole_chunk():
         request for request in model.asked if "cannot be understood without the text" in request.messages[-1]["content"]
     ]
     assert len(rewritings) == 1 + 2, "one pair mended at once, one tried max_rewrites times"
+    assert {pair.evidence for pair in result.pairs} == {""}, "no pair carries the whole chunk along"
 
 
 def test_a_merged_pair_points_at_its_parents_as_they_are_after_their_rewriting():
@@ -283,6 +301,6 @@ def test_what_changes_the_result_is_in_the_semantics_and_nothing_else():
 
 
 def test_every_step_that_can_be_left_out_is_a_stage():
-    names = {name for stage in recipe.STAGES for name in stage}
     options = {"fill", "paraphrase", "rephrase"}
-    assert names - options == set(get_args(StepName)) - {"connections"}
+    steps = {*recipe.EXTRACTION, *recipe.STEPS} - {"extraction"}
+    assert steps - options == set(get_args(StepName)) - {"connections"}
