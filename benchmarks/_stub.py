@@ -32,8 +32,6 @@ from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.progress import unheard
 from memo_ray.ray_session import session
 from memo_ray.synthesis import ray_synthesis, worker
-from memo_ray.synthesis.recipe import UnitResult
-from memo_ray.synthesis.units import read_result
 from memo_ray.synthesis.worker import RowWorker
 
 ROOT, DELAY = "MEMO_STUB_ROOT", "MEMO_STUB_DELAY_S"
@@ -111,13 +109,13 @@ class ForgetfulWorker(StubWorker):
 
 def forget() -> None:
     """Let rows stay in the driver's memory, instead of a file each."""
-    kept: dict[str, UnitResult] = {}
+    kept: list[dict[str, str]] = []
 
     def collect(dataset: Any, *_: Any, **__: Any) -> None:
-        kept.update((row["row_id"], read_result(row["result"])) for row in dataset.iter_rows())
+        kept.extend(dataset.iter_rows())
 
     ray.data.Dataset.write_parquet = collect  # type: ignore[method-assign]
-    ray_synthesis.Pass.outcomes = lambda _: (kept, [])  # type: ignore[method-assign, assignment]
+    ray_synthesis.Pass.outputs = lambda _: iter([("memory", kept)])  # type: ignore[method-assign, assignment]
 
 
 def run(root: Path, plan: Plan) -> dict[str, Any]:

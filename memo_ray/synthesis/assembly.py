@@ -27,11 +27,11 @@ from memo_ray.synthesis.unknown import EntityIndex, unknown_pairs
 
 @dataclass
 class Tables:
-    """What the stage writes."""
+    """What the stage writes; the rows are made while they are written, so that they are never all there."""
 
-    reflections: list[Reflection]
-    ledger: list[LedgerEntry]
-    rejects: list[Reject]
+    reflections: Iterable[Reflection]
+    ledger: Iterable[LedgerEntry]
+    rejects: Iterable[Reject]
     facts: dict[str, Any]
 
 
@@ -70,20 +70,21 @@ def assemble(
         if pair.kind:
             counts[pair.step].kinds[pair.kind] += 1
     provenance = Provenance(chunks, documents, [*pairs, *kept])
-    ledger = [provenance.complete(pair, pair.ledger_entry(config.generator.model)) for pair in kept]
     return Tables(
-        reflections=[pair.reflection() for pair in kept],
-        ledger=ledger,
-        rejects=[loss.reject() for loss in losses],
+        reflections=(pair.reflection() for pair in kept),
+        ledger=(provenance.complete(pair, pair.ledger_entry(config.generator.model)) for pair in kept),
+        rejects=(loss.reject() for loss in losses),
         facts={
             "by_step": {step: count.to_json() for step, count in counts.items()},
             "train": len(kept) - len(held_out),
             "held_out": len(held_out),
             "offered": offered(pairs, config),
-            "with_a_span": sum(bool(entry.span_documents) for entry in ledger),
+            "with_a_span": sum(bool(provenance.spans(pair)) for pair in kept),
             "gzip_ratio": statistics.gzip_ratio(kept),
             "left_without": statistics.left_without([pair for pair in kept if pair.split == "train"]),
-            "texts_with_a_direct_pair": len({pair.evidence for pair in kept if pair.step == "direct"}),
+            "texts_with_a_direct_pair": len(
+                {(pair.chunk_ids[0], pair.evidence) for pair in kept if pair.step == "direct"}
+            ),
         },
     )
 

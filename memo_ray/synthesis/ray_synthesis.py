@@ -41,7 +41,7 @@ from memo_ray.synthesis.pairs import Pair
 from memo_ray.synthesis.ray_metrics import StepMetrics
 from memo_ray.synthesis.recipe import UnitResult
 from memo_ray.synthesis.settings import StepSettings
-from memo_ray.synthesis.units import candidate_row, identifiers_of, read_result, unit_rows
+from memo_ray.synthesis.units import candidate_row, gathered, identifiers_of, unit_rows
 from memo_ray.synthesis.worker import INPUT, OUTPUT, RowWorker
 
 CLIENT_CPUS = 0.1
@@ -65,35 +65,35 @@ def synthesise(
     chunks, documents = corpus.rows("chunks", Chunk), corpus.rows("documents", Document)
     units = unit_rows(chunks, documents, config)
     extracted = Pass("units", config, model, attempt.progress).run(units, "Steps 1 to 4", progress)
-    assembly.check_share(extracted, config, "Steps 1 to 4")
+    assembly.check_share([extracted], config, "Steps 1 to 4")
     groups = corpus.rows("groups", Group)
-    connected: list[UnitResult] = []
-    calibrated: list[UnitResult] = []
+    passes = [extracted]
     if "connections" not in config.without:
         offered, names = offers(chunks, extracted, StepSettings.load(config)), identifiers_of(documents)
         size = 1 if config.prompts == "sentence" else config.connections.batch_size
         rows = rows_of_candidates(proposals(groups, offered, config.connections, size), names)
         connected = Pass("candidates", config, model, attempt.progress).run(rows, "Step 5", progress)
-        assembly.check_share(connected, config, "Step 5")
+        assembly.check_share([connected], config, "Step 5")
+        passes.append(connected)
         if config.connections.calibration.groups:
             rows = rows_of_candidates(sample_candidates(groups, offered, config.connections, size), names)
             calibrated = Pass("calibration", config, model, attempt.progress).run(
                 rows, "all pairs of a sample", progress
             )
-            accepted = [pair for result in calibrated for pair in result.pairs]
-            attempt.facts["calibration"] = kept(accepted, groups, offered, config.connections, size).facts()
-    tables = assembly.assemble([*extracted, *connected], config, chunks, documents)
+            attempt.add_cost(**calibrated.cost)
+            attempt.facts["calibration"] = kept(calibrated.pairs, groups, offered, config.connections, size).facts()
+    tables = assembly.assemble(passes, config, chunks, documents)
     attempt.write("reflections", tables.reflections, Reflection)
     attempt.write("ledger", tables.ledger, LedgerEntry)
     attempt.write("rejects", tables.rejects, Reject)
-    attempt.facts.update(tables.facts, units=len(extracted), candidates=len(connected))
-    attempt.add_cost(**assembly.total_cost([*extracted, *connected, *calibrated]))
+    attempt.facts.update(tables.facts, units=extracted.rows, candidates=sum(made.rows for made in passes[1:]))
+    attempt.add_cost(**assembly.total_cost(passes))
 
 
-def offers(chunks: list[Chunk], extracted: list[UnitResult], settings: StepSettings) -> dict[str, list[Pair]]:
+def offers(chunks: list[Chunk], extracted: UnitResult, settings: StepSettings) -> dict[str, list[Pair]]:
     """The pairs of Steps 1 to 4 that Step 5 may connect, by chunk."""
     pairs: dict[str, list[Pair]] = {chunk.chunk_id: [] for chunk in chunks}
-    for pair in (pair for result in extracted for pair in result.pairs if pair.split == "train"):
+    for pair in (pair for pair in extracted.pairs if pair.split == "train"):
         pairs[pair.chunk_ids[0]].append(pair)
     return {chunk_id: connections.offered(found, settings) for chunk_id, found in pairs.items()}
 
@@ -116,20 +116,17 @@ class Pass:
         self.journal = progress.nearby("replies.jsonl")
         self.begun: Any = ray.remote(BegunRows).options(num_cpus=0, max_concurrency=64).remote()
 
-    def run(self, rows: Iterable[dict[str, str]], note: str, progress: Progress) -> list[UnitResult]:
-        """The results of `rows`, in their order; those that are there already are not made again.
+    def run(self, rows: Iterable[dict[str, str]], note: str, progress: Progress) -> UnitResult:
+        """The results of all `rows`, in their order; those that are there already are not made again.
 
         Raises GenerationError when a worker gives up; what was finished by then stays.
         """
-        done, _ = self.outcomes()
+        done = self.finished()
         ids = self.put_input(rows, done)
         if any(row_id not in done for row_id in ids):
             with self.watching(len(done), len(ids), note, progress):
                 self.make()
-            done, errors = self.outcomes()
-            if errors:
-                raise GenerationError(f"synthesis: {errors[0]}")
-        return [done[row_id] for row_id in ids]
+        return gathered((row for _, found in self.outputs() for row in found), ids)
 
     def put_input(self, rows: Iterable[dict[str, str]], done: Container[str]) -> list[str]:
         """Write those of `rows` that are not `done`, so many a file, since all of them need not fit into memory; the
@@ -193,26 +190,26 @@ class Pass:
             ended.set()
             thread.join()
 
-    def outcomes(self) -> tuple[dict[str, UnitResult], list[str]]:
-        """What the pass has written: the results by row id, each once, and what ended rows without a result.
+    def finished(self) -> set[str]:
+        """The ids of the rows that an earlier try has finished.
 
         Files without a result, torn by a kill or saying only what went wrong, are removed: what they say was told.
         """
-        done: dict[str, UnitResult] = {}
-        errors: list[str] = []
+        done: set[str] = set()
+        for name, rows in self.outputs():
+            found = {row["row_id"] for row in rows if row["result"]}
+            if not found:
+                self.place.remove(name)
+            done |= found
+        return done
+
+    def outputs(self) -> Iterator[tuple[str, list[dict[str, str]]]]:
+        """The name and the rows of every file that the pass has written."""
         names = iter([name for name in self.place.names("output/") if name.endswith(".parquet")])
         with ThreadPoolExecutor(READ_AT_ONCE) as pool:
             # A pool reads on while what it has read is waiting, so it is given a few names at a time.
             for some in iter(lambda: list(islice(names, ROWS_A_FILE)), []):
-                for name, rows in zip(some, pool.map(lambda name: rows_of(self.place.get(name)), some), strict=True):
-                    if not any(row["result"] for row in rows):
-                        self.place.remove(name)
-                    for row in rows:
-                        if row["error"]:
-                            errors.append(row["error"])
-                        elif row["row_id"] not in done:
-                            done[row["row_id"]] = read_result(row["result"])
-        return done, errors
+                yield from zip(some, pool.map(lambda name: rows_of(self.place.get(name)), some), strict=True)
 
 
 class BegunRows:

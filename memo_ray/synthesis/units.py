@@ -8,16 +8,22 @@ string again where the row is read.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
 
 from memo_ray.config.synthesis import SynthesisConfig
+from memo_ray.errors import GenerationError
 from memo_ray.rows import Chunk, Document, content_id
+from memo_ray.synthesis.asking import StepCount
 from memo_ray.synthesis.candidates import Candidate
 from memo_ray.synthesis.pairs import Lost, Pair, Source, pair_from
 from memo_ray.synthesis.recipe import Unit, UnitResult
+
+SHARED = ("step", "chunk_ids", "document_ids", "prompt_id", "seed", "parents", "group_id", "split", "kind")
+"""What many pairs of a result have in common."""
 
 
 def unit_rows(chunks: list[Chunk], documents: list[Document], config: SynthesisConfig) -> Iterator[dict[str, str]]:
@@ -102,6 +108,39 @@ def packed(pairs: Iterable[Pair]) -> dict[str, Any]:
 
 
 def unpacked(data: dict[str, Any]) -> list[Pair]:
-    """The inverse of `packed`."""
-    texts = data["texts"]
-    return [pair_from({**pair, "evidence": texts[pair["evidence"]]}) for pair in data["pairs"]]
+    """The inverse of `packed`. Equal ids are one object, since a chunk's pairs have most of theirs in common."""
+    texts, same = data["texts"], dict[Any, Any]()
+    for pair in data["pairs"]:
+        pair["evidence"] = texts[pair["evidence"]]
+        for name in SHARED:
+            value = tuple(pair[name]) if isinstance(pair[name], list) else pair[name]
+            pair[name] = same.setdefault(value, value)
+    return [pair_from(pair) for pair in data["pairs"]]
+
+
+def gathered(rows: Iterable[dict[str, str]], ids: list[str]) -> UnitResult:
+    """The results of the rows `ids` as one, pairs and losses in that order; one that is there twice counts once.
+
+    `rows` come in any order, others among them. Raises GenerationError with the first error when a result is missing.
+    """
+    found: dict[str, tuple[list[Pair], list[Lost]] | None] = dict.fromkeys(ids)
+    counts: dict[str, StepCount] = {}
+    cost, error = Counter[str](), ""
+    for row in rows:
+        error = error or row["error"]
+        if row["result"] and found.get(row["row_id"], ()) is None:
+            one = read_result(row["result"])
+            found[row["row_id"]] = one.pairs, one.losses
+            cost.update(one.cost)
+            for step, data in one.counts.items():
+                counts.setdefault(step, StepCount()).add(StepCount.read(data))
+    made = [outcome for outcome in found.values() if outcome is not None]
+    if len(made) < len(found):
+        raise GenerationError(f"synthesis: {error or f'{len(found) - len(made)} rows came to nothing; run it again'}")
+    return UnitResult(
+        pairs=[pair for pairs, _ in made for pair in pairs],
+        losses=[loss for _, losses in made for loss in losses],
+        counts={step: count.to_json() for step, count in counts.items()},
+        cost=dict(cost),
+        rows=len(made),
+    )

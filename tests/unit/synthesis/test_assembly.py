@@ -49,8 +49,9 @@ def test_tables_agree_and_everything_made_is_kept_or_lost():
         [result(PARENT, child_of(PARENT, "Which person built the wall?")), result(twin, OTHER, losses=(loss,))],
         config(),
     )
-    assert [row.reflection_id for row in tables.reflections] == [row.reflection_id for row in tables.ledger]
-    assert {(row.question, row.split) for row in tables.reflections} == {
+    reflections = list(tables.reflections)
+    assert [row.reflection_id for row in reflections] == [row.reflection_id for row in tables.ledger]
+    assert {(row.question, row.split) for row in reflections} == {
         ("Who built the wall?", "train"),
         ("Who lit the tower?", "train"),
         ("Which person built the wall?", "held_out"),
@@ -67,8 +68,9 @@ def test_under_a_cap_a_held_out_question_goes_with_its_pair():
         result(OTHER, child_of(OTHER, "By whom?")),
     ]
     tables = assemble(results, config(max_reflections=1))
-    assert [row.split for row in tables.reflections] == ["train", "held_out"]
-    assert tables.reflections[0].answer == tables.reflections[1].answer
+    trained, held_out = tables.reflections
+    assert (trained.split, held_out.split) == ("train", "held_out")
+    assert trained.answer == held_out.answer
     assert [reject.reason for reject in tables.rejects] == ["over_cap", "over_cap"]
 
 
@@ -111,11 +113,11 @@ def test_near_duplicates_across_chunks_are_lost_with_their_reason():
     near = make_pair("Who was it that built the old grey wall of Esk town?", "Rolf", chunk_ids=("a",))
     twin = make_pair("Who was it that built the old gray wall of Esk town?", "Rolf", step="entities", chunk_ids=("b",))
     plain = assemble([result(near), result(twin)], config())
-    assert len(plain.reflections) == 2
+    assert len(list(plain.reflections)) == 2
     thin = assemble([result(near), result(twin)], config(quality=Quality(near_duplicates=0.7)))
     assert [row.reflection_id for row in thin.reflections] == [near.reflection_id]
     assert thin.facts["by_step"]["entities"]["lost"] == {"near_duplicate": 1}
-    assert thin.rejects[0].reflection_id == twin.reflection_id
+    assert [reject.reflection_id for reject in thin.rejects] == [twin.reflection_id]
 
 
 def test_unknown_questions_are_trained_only_when_a_share_is_set():

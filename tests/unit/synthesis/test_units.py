@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from memo_ray.config.synthesis import HeldOut
+from memo_ray.errors import GenerationError
 from memo_ray.rows import Document
+from memo_ray.synthesis.asking import StepCount
 from memo_ray.synthesis.candidates import Candidate
 from memo_ray.synthesis.pairs import Lost
 from memo_ray.synthesis.recipe import UnitResult
 from memo_ray.synthesis.units import (
     candidate_row,
+    gathered,
     identifiers_of,
     read_candidate,
     read_result,
@@ -68,3 +73,27 @@ def test_a_text_that_many_pairs_share_travels_once():
     assert text.count(json.dumps(pairs[0].evidence)) == 1
     back = read_result(text).pairs
     assert back == pairs and all(pair.evidence is back[0].evidence for pair in back)
+    assert all(pair.chunk_ids is back[0].chunk_ids for pair in back)
+
+
+def row(row_id: str, result: UnitResult | None = None, error: str = "") -> dict[str, str]:
+    return {"row_id": row_id, "result": write_result(result) if result else "", "error": error}
+
+
+def test_the_results_of_a_pass_are_one_in_the_order_of_its_rows():
+    one, two = make_pair("Who?", "I"), make_pair("When?", "Now")
+    loss = Lost("direct", "empty", "nothing", "p")
+    first = UnitResult([one], [], {"direct": StepCount(prompts=1, made=1).to_json()}, {"prompts": 1})
+    second = UnitResult([two], [loss], {"direct": StepCount(prompts=2, made=2).to_json()}, {"prompts": 3})
+    rows = [row("b", second), row("other", first), row("a", first), row("b", second)]
+    found = gathered(rows, ["a", "b"])
+    assert (found.pairs, found.losses, found.cost, found.rows) == ([one, two], [loss], {"prompts": 4}, 2)
+    assert (found.counts["direct"]["prompts"], found.counts["direct"]["made"]) == (3, 3)
+
+
+def test_a_row_without_a_result_ends_the_pass_with_its_reason():
+    done = UnitResult([], [], {}, {})
+    with pytest.raises(GenerationError, match="the engine died"):
+        gathered([row("a", done), row("b", error="the engine died")], ["a", "b"])
+    with pytest.raises(GenerationError, match="1 rows came to nothing; run it again"):
+        gathered([row("a", done)], ["a", "b"])
