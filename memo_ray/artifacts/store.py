@@ -51,9 +51,9 @@ class Artifact:
         self._entries(name)
         return self.place.folder / name if isinstance(self.place, LocalPlace) else f"{self.place.url}/{name}"
 
-    def rows(self, table: str, kind: type[Row]) -> list[Row]:
-        """Every row of the artefact's Parquet table."""
-        return read_rows(self.path(f"{table}.parquet"), kind)
+    def rows(self, table: str, kind: type[Row], without: tuple[str, ...] = ()) -> list[Row]:
+        """Every row of the artefact's Parquet table; the texts of the columns `without` are left empty."""
+        return read_rows(self.path(f"{table}.parquet"), kind, without)
 
     def _entries(self, name: str) -> list[FileEntry]:
         found = [entry for entry in self.record.files if entry.path == name or entry.path.startswith(name + "/")]

@@ -49,9 +49,10 @@ def write_rows(path: Path, rows: Iterable[Any], kind: type) -> int:
     return written
 
 
-def read_rows(where: Location, kind: type[Row]) -> list[Row]:
-    """Every row of the Parquet file at a path or an `s3://` address, as `kind`."""
+def read_rows(where: Location, kind: type[Row], without: tuple[str, ...] = ()) -> list[Row]:
+    """Every row of the Parquet file at a path or an `s3://` address, as `kind`; texts `without` are left empty."""
+    schema = schema_of(kind)
     with open_file(where) as file:
-        table = pq.read_table(file, schema=schema_of(kind))
-    batches = table.to_batches(max_chunksize=ROWS_AT_ONCE)
-    return [kind(**row) for batch in batches for row in batch.to_pylist()]
+        table = pq.read_table(file, schema=schema, columns=[name for name in schema.names if name not in without])
+    batches, empty = table.to_batches(max_chunksize=ROWS_AT_ONCE), dict.fromkeys(without, "")
+    return [kind(**row, **empty) for batch in batches for row in batch.to_pylist()]

@@ -78,7 +78,8 @@ def sift(
 def problem(pair: Pair, settings: StepSettings, identifiers: tuple[str, ...], parents: list[Pair]) -> tuple[str, str]:
     """Reason and detail for which `pair` is lost; two empty texts when it is not."""
     grounding = settings.config.grounding
-    sources = [pair.evidence, *(f"{parent.question} {parent.answer} {parent.evidence}" for parent in parents)]
+    behind = (text for p in parents for text in (f"{p.question} {p.answer}", p.evidence))
+    sources = list(dict.fromkeys((pair.evidence, *behind)))
     direct = pair.step == "direct"
     if not pair.question or not pair.answer:
         return "empty", "question or answer is empty"

@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from memo_ray.synthesis.lexicon import ASKING_WORDS, FUNCTION_WORDS, NUMBER_WORDS
 from memo_ray.synthesis.verbs import stem
 
 WORD = re.compile(r"\w+(?:[-'’]\w+)*")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+TEXTS_REMEMBERED = 256
 
 
 def content_words(text: str) -> list[str]:
     """Stems of the words of `text` that carry meaning, in order."""
-    return [stem(word) for word in WORD.findall(text) if word.lower() not in FUNCTION_WORDS]
+    return list(_content_words(text))
 
 
-def numbers(text: str) -> set[str]:
+# Every pair of a chunk is held against the chunk, several times.
+@lru_cache(TEXTS_REMEMBERED)
+def _content_words(text: str) -> tuple[str, ...]:
+    return tuple(stem(word) for word in WORD.findall(text) if word.lower() not in FUNCTION_WORDS)
+
+
+@lru_cache(TEXTS_REMEMBERED)
+def numbers(text: str) -> frozenset[str]:
     """Numbers of `text`, in digits or in words, so that `1,784` and `1784` are one."""
     digits = {found.replace(",", "").rstrip(".") for found in NUMBER.findall(text)}
     words = {word.lower() for word in WORD.findall(text) if set(word.lower().split("-")) <= NUMBER_WORDS}
-    return digits | (words - {"one"})
+    return frozenset(digits | (words - {"one"}))
 
 
 def supported_share(text: str, sources: Iterable[str]) -> float:

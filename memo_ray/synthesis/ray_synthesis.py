@@ -62,7 +62,7 @@ def synthesise(
     `model`: the generator's folder, which every node must reach; None for an endpoint. Raises GenerationError
     when the generator does not start or dies too often, and when too many of its replies are unusable.
     """
-    chunks, documents = corpus.rows("chunks", Chunk), corpus.rows("documents", Document)
+    chunks, documents = corpus.rows("chunks", Chunk), corpus.rows("documents", Document, without=("text",))
     units = unit_rows(chunks, documents, config)
     extracted = Pass("units", config, model, attempt.progress).run(units, "Steps 1 to 4", progress)
     assembly.check_share([extracted], config, "Steps 1 to 4")

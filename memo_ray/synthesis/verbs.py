@@ -7,6 +7,7 @@ about "Rolf Anstick built the wall" needs `did`. Words and sentences in; stems, 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from memo_ray.synthesis.lexicon import BASE_OF, COPULAS, PAST_OF, STEM_OF
 
@@ -14,6 +15,7 @@ ENDINGS = ("ings", "ing", "edly", "ied", "ies", "ed", "es", "s", "e", "y")
 _NO_VERB_BEFORE = frozenset("the a an of in on at by with from to for and or his her its their".split())
 
 
+@lru_cache(1 << 16)
 def stem(word: str) -> str:
     """A crude stem: lower case, irregular forms to their base, common endings cut."""
     word = word.lower().replace("’", "'").removesuffix("'s").removesuffix("'")

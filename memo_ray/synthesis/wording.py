@@ -24,6 +24,7 @@ VIOLATIONS: dict[str, str] = {
 }
 """Kinds of violation of self-containment (paper, Step 3): name, and what it means in words a model understands."""
 
+UNNAMING = FUNCTION_WORDS | OPENERS
 PRONOUN = re.compile(r"\b(he|she|it|they|him|them|his|hers|its|their|theirs|her|this|these|those)\b", re.IGNORECASE)
 REFERENCE = re.compile(
     r"\b(the|this|that|above|following|given) (text|passage|document|article|chapter|excerpt|paragraph|sentence|table|"
@@ -94,7 +95,7 @@ def malformed(question: str, answer: str, source: str) -> str:
 def proper(text: str) -> set[str]:
     """Stems of the capitalised words of `text` that no function word explains; openers of questions left out."""
     found = re.findall(r"\b[A-Z][\w'’-]*", text)
-    return {stem(word) for word in found if word.lower() not in FUNCTION_WORDS | OPENERS}
+    return {stem(word) for word in found if word.lower() not in UNNAMING}
 
 
 def foreign_names(question: str, sources: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ def test_more_rows_than_are_held_at_once_stay_in_order(tmp_path: Path, monkeypat
     groups = [rows.Group(str(number), "document", [str(number)]) for number in range(5)]
     assert write_rows(tmp_path / "table.parquet", iter(groups), rows.Group) == 5
     assert read_rows(tmp_path / "table.parquet", rows.Group) == groups
+
+
+def test_a_text_that_is_not_wanted_is_left_empty(tmp_path: Path) -> None:
+    document = rows.Document("d", "Title", "A long text.", "label", "a.md")
+    write_rows(tmp_path / "table.parquet", [document], rows.Document)
+    (read,) = read_rows(tmp_path / "table.parquet", rows.Document, without=("text",))
+    assert read == replace(document, text="")
 
 
 def test_an_empty_table_keeps_its_columns(tmp_path: Path) -> None:
