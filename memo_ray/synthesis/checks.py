@@ -51,6 +51,8 @@ def as_asked(pair: Pair, prompt: Prompt) -> Lost | None:
         reason, detail = "names_entity", named_itself(pair, prompt.answer)
     elif prompt.answer:
         detail = half_asked(pair, prompt.items)
+    elif pair.step == "consolidation" and len(pair.parents) < 2:
+        reason, detail = "not_merged", "uses fewer than two of the pairs that it was to merge"
     if not detail and pair.step == "connections":
         reason, detail = "not_connected", unconnected(pair)
     return lost(pair, reason, detail) if detail else None

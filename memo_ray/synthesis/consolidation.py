@@ -101,14 +101,12 @@ def split_opening(question: str) -> tuple[str, list[str]]:
 
 
 def pairs(prompt: Prompt, value: Any) -> list[Pair]:
-    """The merged pairs in a reply; with fewer than two parents there is nothing merged."""
+    """The merged pairs in a reply; their parents are those that the reply says it used."""
     if prompt.answer:
         return [made(prompt, value["question"], prompt.answer, prompt.items, "entity")]
-    found = [(item, picked(item["uses"], prompt.items)) for item in value["pairs"]]
     return [
-        made(prompt, item["question"], item["answer"], parents, item["kind"])
-        for item, parents in found
-        if len(parents) > 1
+        made(prompt, item["question"], item["answer"], picked(item["uses"], prompt.items), item["kind"])
+        for item in value["pairs"]
     ]
 
 

@@ -26,6 +26,7 @@ REASONS: dict[str, str] = {
     "not_self_contained": "cannot be understood without the source, also after rewriting",
     "unjudged": "the generator gave no verdict on it, twice",
     "names_entity": "the description names the entity that it should lead to",
+    "not_merged": "does not use two of the pairs that it was to merge",
     "not_connected": "does not use facts of two chunks",
     "not_rephrased": "the rephrased question is too close to the original or lost a name",
     "duplicate": "asks what another pair asks in the same words",

@@ -7,6 +7,7 @@ import pytest
 from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.rows import Chunk
 from memo_ray.synthesis import consolidation
+from memo_ray.synthesis.checks import as_asked
 from memo_ray.synthesis.settings import StepSettings
 from tests.unit.synthesis.conftest import make_pair
 
@@ -31,9 +32,11 @@ def test_a_chunk_shows_its_pairs_by_number_and_the_reply_says_which_it_used(chun
             {"question": "A number never shown?", "answer": "Yes", "kind": "relation", "uses": [1, 9]},
         ]
     }
-    (pair,) = consolidation.pairs(prompt, reply)
+    pair, *others = consolidation.pairs(prompt, reply)
     assert pair.parents == (PAIRS[0].reflection_id, PAIRS[1].reflection_id)
-    assert pair.kind == "entity"
+    assert pair.kind == "entity" and as_asked(pair, prompt) is None
+    losses = [as_asked(other, prompt) for other in others]
+    assert [loss.reason for loss in losses if loss] == ["not_merged", "not_merged"]
 
 
 def test_the_sentence_set_joins_two_questions_about_one_name(chunk: Chunk, tiny: StepSettings):
