@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from memo_ray.config.synthesis import Quality
+from memo_ray.corpus.words import terms
 from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Prompt
 from memo_ray.synthesis.cloze import clozes, unfaithful
@@ -125,7 +126,9 @@ def problem(pair: Pair, settings: StepSettings, identifiers: tuple[str, ...], pa
 def strange_language(pair: Pair, quality: Quality, sources: Iterable[str]) -> str:
     """Which unwanted language the question is in, or an answer that is a sentence of its own; else empty."""
     texts = [pair.question]
-    if len(pair.answer.split()) >= SENTENCE_WORDS and not any(pair.answer in source for source in sources):
+    # Chinese and Japanese put no spaces between words; `terms` does.
+    length = max(len(pair.answer.split()), len(list(terms(pair.answer))))
+    if length >= SENTENCE_WORDS and not any(pair.answer in source for source in sources):
         texts.append(pair.answer)
     found = (other_language(text, quality.languages, quality.language_confidence) for text in texts)
     return next((f"is in {language}" for language in found if language), "")

@@ -67,12 +67,13 @@ def test_a_merged_answer_has_a_longest_length(paper: StepSettings):
         ("Wer baute die Hafenmauer von Esk?", "Rolf Anstick", "is in de"),
         ("What was founded?", "La Sociedad Española de Estudios Clásicos", ""),
         ("What is the wall made of?", "Die Mauer wurde aus rotem Granit gebaut und steht noch heute", "is in de"),
+        ("What did Imre Solt do in 1902?", "他在1902年创立了这家工厂，位于瓦尔达镇。", "is in zh"),
     ],
 )
 def test_only_pairs_in_wanted_languages_stay(question: str, answer: str, lost: str):
     settings = StepSettings.load(SynthesisConfig(quality=Quality(languages=("en",))))
     assert problem(direct(question, answer), settings, (), []) == (("language", lost) if lost else ("", ""))
-    both = StepSettings.load(SynthesisConfig(quality=Quality(languages=("en", "de"))))
+    both = StepSettings.load(SynthesisConfig(quality=Quality(languages=("en", "de", "zh"))))
     assert problem(direct(question, answer), both, (), []) == ("", "")
 
 
