@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -35,7 +35,9 @@ def schema_of(kind: type) -> pa.Schema:
 
 def to_table(rows: Iterable[Any], kind: type) -> pa.Table:
     """`rows` of dataclass `kind` as one Arrow table with exactly its columns."""
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=schema_of(kind))
+    schema = schema_of(kind)
+    held = list(rows)
+    return pa.table({name: [getattr(row, name) for row in held] for name in schema.names}, schema=schema)
 
 
 def write_rows(path: Path, rows: Iterable[Any], kind: type) -> int:

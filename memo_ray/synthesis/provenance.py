@@ -43,7 +43,9 @@ class Provenance:
     def __init__(self, chunks: Iterable[Chunk], documents: Iterable[Document], pairs: Iterable[Pair]) -> None:
         self._chunks = {chunk.chunk_id: chunk for chunk in chunks}
         self._licences = {document.document_id: document.licence for document in documents}
-        self._pairs = {pair.reflection_id: pair for pair in pairs}
+        pairs = list(pairs)
+        parents = {parent for pair in pairs for parent in pair.parents}
+        self._pairs = {key: pair for pair in pairs if (key := pair.reflection_id) in parents}
         self._found: dict[str, tuple[Span, ...]] = {}
         self._sentences = lru_cache(CHUNKS_REMEMBERED)(sentences_of)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from memo_ray.synthesis.pairs import Pair
@@ -49,11 +50,19 @@ def left_without(pairs: Sequence[Pair]) -> dict[str, float]:
 
 def behind(pair: Pair, by_id: Mapping[str, Pair], known: dict[str, frozenset[str]]) -> frozenset[str]:
     """The steps that `pair` and its parents, as far as they are in `by_id`, were made by; remembered in `known`."""
-    if pair.reflection_id not in known:
-        known[pair.reflection_id] = frozenset({pair.step})  # ends a circle, which a duplicate's id could close
+    key = pair.reflection_id
+    if key not in known:
+        known[key] = same(pair.step)  # ends a circle, which a duplicate's id could close
         parents = (by_id[parent] for parent in pair.parents if parent in by_id)
-        known[pair.reflection_id] |= {step for parent in parents for step in behind(parent, by_id, known)}
-    return known[pair.reflection_id]
+        steps = {step for parent in parents for step in behind(parent, by_id, known)}
+        known[key] = same(*sorted({pair.step, *steps}))
+    return known[key]
+
+
+@cache
+def same(*steps: str) -> frozenset[str]:
+    """One set for all pairs with the same steps, of which there are a few."""
+    return frozenset(steps)
 
 
 def data_ratio(by_step: Mapping[str, Mapping[str, Any]], full: Mapping[str, Mapping[str, Any]]) -> float:
