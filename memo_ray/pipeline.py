@@ -81,6 +81,10 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
     from memo_ray.model_checks import check_models
 
     check_models(run, wanted)
+    if run.config.merging is not None:
+        from memo_ray.merging.recipes import choose
+
+        choose(run.config.merging, len(run.config.corpora))  # before anything is trained for a merge that cannot be
     for corpus in run.config.corpora:
         results.corpora[corpus.name] = make_corpus(run, corpus, allowed("corpus"))
     if "synthesis" in wanted:
@@ -93,8 +97,8 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
         from memo_ray.merging.stage import make_advice, make_union
 
         results.union = make_union(run, results, allowed("merging")) if merging.union else None
-        if merging.advise and allowed("merging"):
-            results.advice = make_advice(run, results)
+        wanted_advice = merging.advise and allowed("merging")
+        results.advice = make_advice(run, results) if wanted_advice else run.finished("advice")
         results.merging = make_merging(run, results, allowed("merging"))
     if "evaluation" in wanted:
         results.evaluation = make_evaluation(run, results, allowed("evaluation"))
@@ -214,6 +218,8 @@ def make_merging(run: Workspace, results: Results, may_run: bool) -> Artifact:
     inputs |= {"union": results.union.record.digest} if results.union else {}
     asking = run.config.evaluation
     semantics = semantic("merging", config) | {
+        # SLERP counts its two memories in this order, and DARE draws their masks in it.
+        "corpora": list(results.training),
         "asked": {"max_tokens": asking.max_tokens, "max_trained": asking.max_trained},
         "engine": engine_semantics(asking.engine),
     }

@@ -19,6 +19,7 @@ from memo_ray.continual.forgotten import left_out, read_forgotten
 from memo_ray.continual.recipes import merging_for
 from memo_ray.continual.registering import register
 from memo_ray.errors import ConfigError
+from memo_ray.merging.recipes import choose
 from memo_ray.model_checks import check_models
 from memo_ray.pipeline import Results, make_corpus, run_stages
 from memo_ray.results import last_epoch, stored_results
@@ -52,7 +53,7 @@ def add_corpus(
 
 
 def with_corpus(run: Workspace, given: str, name: str | None, recipe: str | None, *, sweep: bool) -> RunConfig:
-    """The run's config with the corpus, last, and the merge to make. Raises ConfigError."""
+    """The run's config with the corpus, last, and the merge to make. Raises ConfigError, MergeError."""
     data = run.config.model_dump(mode="json")
     entry = corpus_entry(given, name, data["corpora"][0])
     known = {corpus.name: corpus for corpus in run.config.corpora}
@@ -63,6 +64,8 @@ def with_corpus(run: Workspace, given: str, name: str | None, recipe: str | None
     merged = None if entry["name"] in known else stored_results(run).merging or run.store.latest("merging")
     data["merging"] = merging_for(run.config.merging, merged, len(data["corpora"]), recipe, sweep=sweep)
     config = validate(data, given)
+    if config.merging is not None:
+        choose(config.merging, len(config.corpora))
     added = left_out(config, read_forgotten(run.place)).corpora[-1]
     if known.get(added.name, added) != added:
         raise ConfigError(f"--name {added.name}: a corpus of that name with other settings is in the run already")

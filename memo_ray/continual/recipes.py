@@ -6,12 +6,18 @@ import json
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from memo_ray.artifacts.store import Artifact
+from memo_ray.config.loading import explain
 from memo_ray.config.merging import MergingConfig
 from memo_ray.errors import ConfigError
 from memo_ray.merging.methods import METHODS
+from memo_ray.merging.recipes import misfit_method
 from memo_ray.rows import SweepRow
+
+ALONE = {"search": None, "advise": False, "compare": []}
+"""What belongs to a sweep: retraining on the union at every new corpus is what merging is there to spare."""
 
 
 def merging_for(
@@ -25,18 +31,28 @@ def merging_for(
     """The section `merging` for `memories` memories, as plain data; None for a single one.
 
     `recipe`, as `{method: ties, density: 0.5}` or a bare method, counts first, then `sweep` (all of the paper's), then
-    the best of the finished merging `merged` that takes so many memories. With none of these the section stays as it
-    is; a first merge is chosen by a sweep. Raises ConfigError for a recipe that cannot be read.
+    the best of the finished merging `merged` that takes so many memories. With one recipe nothing is searched, advised
+    or compared any more. With none of these the section stays as it is if its methods take so many memories; a first
+    merge is chosen by a sweep. Raises ConfigError for a recipe that cannot be read.
     """
     if memories < 2:
         return None
-    section = (config or MergingConfig()).model_dump(mode="json")
-    if recipe is not None:
-        return section | {"recipes": [read_recipe(recipe)]}
-    if sweep:
-        return section | {"recipes": "paper"}
+    config = config or MergingConfig()
+    section = config.model_dump(mode="json")
     best = best_recipe(merged, memories) if merged is not None else None
-    return section | {"recipes": [best]} if best else section
+    chosen = read_recipe(recipe) if recipe is not None else None if sweep else best
+    if chosen is not None:
+        return section | {"recipes": [chosen]} | ALONE
+    if sweep or not fits(config, memories):
+        return section | {"recipes": "paper", "search": None}
+    return section
+
+
+def fits(config: MergingConfig, memories: int) -> bool:
+    """Whether all methods that the section names take so many memories."""
+    named = {recipe.method for recipe in config.recipes} if config.recipes != "paper" else set[str]()
+    named |= set(config.search.methods) if config.search else set()
+    return not any(misfit_method(method, memories) for method in named)
 
 
 def best_recipe(merged: Artifact, memories: int) -> dict[str, Any] | None:
@@ -50,9 +66,15 @@ def best_recipe(merged: Artifact, memories: int) -> dict[str, Any] | None:
 
 
 def read_recipe(text: str) -> Any:
-    """A recipe from the command line; its keys are checked with the rest of the config."""
+    """A recipe from the command line. Raises ConfigError for what is none."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"--recipe {text}: write it as '{{method: ties, density: 0.5}}'") from None
-    return {"method": value} if isinstance(value, str) else value
+    value = {"method": value} if isinstance(value, str) else value
+    try:
+        MergingConfig.model_validate_json(json.dumps({"recipes": [value]}))
+    except (ValidationError, TypeError) as error:
+        found = error.errors(include_url=False) if isinstance(error, ValidationError) else []
+        raise ConfigError(explain(found[0], "--recipe") if found else f"--recipe {text}: is no recipe") from None
+    return value

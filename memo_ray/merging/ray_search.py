@@ -13,7 +13,6 @@ import optuna
 from ray.tune.search.optuna import OptunaSearch
 
 from memo_ray.config.merging import MergeRecipe, SearchConfig
-from memo_ray.errors import MergeError
 from memo_ray.merging.methods import METHODS
 from memo_ray.merging.recipes import misfit_method, parameters, recipe_id
 
@@ -77,13 +76,7 @@ class Suggestions:
 
 
 def methods_for(config: SearchConfig, memories: int) -> list[str]:
-    """The methods to choose from, in the table's order.
-
-    Raises MergeError for one that was asked for and does not merge so many memories.
-    """
-    for name in config.methods:
-        if misfit_method(name, memories):
-            raise MergeError(f"merging.search.methods: {misfit_method(name, memories)}; leave it out")
+    """The methods to choose from that merge so many memories, in the table's order."""
     return [name for name in METHODS if name in (config.methods or METHODS) and not misfit_method(name, memories)]
 
 

@@ -56,11 +56,14 @@ def recipe_id(recipe: MergeRecipe) -> str:
 def choose(config: MergingConfig, memories: int) -> tuple[dict[str, MergeRecipe], dict[str, str]]:
     """The recipes to try for `memories` memories by id, and by id why one of the paper's is left out.
 
-    Raises MergeError for fewer than two memories, for a recipe listed twice, and for an explicit recipe whose
-    method takes another number of memories.
+    Raises MergeError for fewer than two memories, for a recipe listed twice, and for an explicit recipe, or a method
+    to search, that takes another number of memories.
     """
     if memories < 2:
         raise MergeError(f"merging: needs two or more memories, got {memories}; name another corpus")
+    for method in config.search.methods if config.search else ():
+        if misfit_method(method, memories):
+            raise MergeError(f"merging.search.methods: {misfit_method(method, memories)}; leave it out")
     if config.recipes != "paper":
         return named(config.recipes, memories), {}
     left_out = {recipe_id(recipe): misfit(recipe, memories) for recipe in PAPER}

@@ -40,6 +40,9 @@ def test_run_again_it_changes_nothing(run: Workspace) -> None:
         ("wiki", None, "{method: ties, density: 3}", "0.density: Input should be less than or equal to 1, got 3"),
         ("wiki", None, "{method", "--recipe {method: write it as"),
         ("wiki", None, "[1]", "0: Input should be an object"),
+        ("wiki", None, "", "--recipe: "),
+        ("wiki", None, "{method: nope}", "--recipe: "),
+        ("wiki", None, "2026-01-01", "--recipe 2026-01-01: is no recipe"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(

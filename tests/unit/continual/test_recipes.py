@@ -4,11 +4,14 @@ from pathlib import Path
 import pytest
 
 from memo_ray.artifacts.store import Artifact, Store
-from memo_ray.config.merging import Linear, MergingConfig, Slerp
+from memo_ray.config.merging import Linear, MergingConfig, SearchConfig, Slerp
 from memo_ray.continual.recipes import best_recipe, merging_for
 from memo_ray.rows import SweepRow
 
-CONFIG = MergingConfig(recipes=(Linear(method="linear"), Slerp(method="slerp", t=0.5)), keep=2)
+CONFIG = MergingConfig(
+    recipes=(Linear(method="linear"), Slerp(method="slerp", t=0.5)),
+    keep=2, search=SearchConfig(trials=5), advise=True, compare=("union",),
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -42,3 +45,16 @@ def test_which_merge_is_made_again(merged: Artifact) -> None:
     assert first is not None and first["recipes"] == "paper"
     same = merging_for(CONFIG, None, 2)
     assert same is not None and same["recipes"] == [{"method": "linear"}, {"method": "slerp", "t": 0.5}]
+
+
+def test_one_recipe_is_not_searched_beside_nor_compared_again(merged: Artifact) -> None:
+    kept = merging_for(CONFIG, merged, 3)
+    assert kept is not None and (kept["search"], kept["advise"], kept["compare"]) == (None, False, [])
+    swept = merging_for(CONFIG, merged, 3, sweep=True)
+    assert swept is not None and (swept["search"], swept["advise"], swept["compare"]) == (None, True, ["union"])
+
+
+def test_without_a_best_a_section_that_cannot_merge_so_many_becomes_the_papers() -> None:
+    for changed in ({}, {"recipes": (), "search": SearchConfig(trials=5, methods=("slerp",))}):
+        section = merging_for(CONFIG.model_copy(update=changed), None, 3)
+        assert section is not None and (section["recipes"], section["search"]) == ("paper", None)

@@ -14,6 +14,7 @@ from memo_ray.config.merging import (
     DareTies,
     Linear,
     MergingConfig,
+    SearchConfig,
     Slerp,
     TaskArithmetic,
     Ties,
@@ -132,6 +133,13 @@ def test_the_preset_leaves_slerp_out_for_three_memories_and_says_so() -> None:
 def test_recipes_that_cannot_be_tried_are_named(recipes, memories: int, message: str) -> None:
     with pytest.raises(MergeError, match=message):
         choose(MergingConfig(recipes=recipes), memories)
+
+
+def test_a_method_to_search_that_takes_two_memories_is_refused_for_three() -> None:
+    config = MergingConfig(search=SearchConfig(trials=3, methods=("slerp",)))
+    with pytest.raises(MergeError, match=r"search\.methods: slerp merges exactly 2 memories, this run has 3; leave it"):
+        choose(config, 3)
+    assert choose(config, 2) == ({}, {})
 
 
 def test_the_configuration_names_folders_so_that_mergekit_cannot_misread_them() -> None:
