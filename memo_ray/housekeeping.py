@@ -19,9 +19,10 @@ from memo_ray.artifacts.place import Place, remote_files
 from memo_ray.artifacts.registry import Registry
 from memo_ray.artifacts.store import RECORD
 from memo_ray.console import Console
+from memo_ray.continual.forgotten import read_forgotten
 from memo_ray.errors import StoreError
-from memo_ray.pipeline import STAGES
-from memo_ray.workspace import Workspace, open_run, shown
+from memo_ray.serving.lineage import tables_of
+from memo_ray.workspace import LATER, Workspace, open_run, shown
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,15 @@ def gc(options: Namespace) -> int:
 
 def unneeded(workspace: Workspace, *, artifacts: bool = False) -> Iterator[Unneeded]:
     """What nothing of the run needs. `artifacts`: also finished artefacts of other settings than its last ones, but for
-    those of memories that are registered and not withdrawn."""
-    store, current = workspace.store.place, workspace.current()
-    registry = Registry(workspace.place)
-    served = tuple(
-        memory.path for name in registry.names() for memory in registry.versions(name) if not memory.withdrawn
-    )
+    those in `needed`."""
+    store = workspace.store.place
+    kept, last = (needed(workspace), last_ones(workspace)) if artifacts else (set(), {})
     for name in store.folders():
         for folder in store.child(name).folders():
             home = store.child(f"{name}/{folder}")
             content = home.get(RECORD)
-            needed = any(path.startswith(f"artifacts/{name}/{folder}/") for path in served)
-            if content is not None and artifacts and not needed and other_settings(workspace, name, folder, current):
+            asked_for = artifacts and content is not None and f"{name}/{folder}" not in kept
+            if asked_for and other_settings(workspace, name, folder, content, last):
                 yield Unneeded("artefact", home.url, size(home, ""), removal(home, ""))
                 continue
             yield from left_over(home, content)
@@ -81,6 +79,29 @@ def unneeded(workspace: Workspace, *, artifacts: bool = False) -> Iterator[Unnee
     for part in ("s3", "benchmarks"):
         if (cache_folder() / part).is_dir():
             yield of_machine("cache", cache_folder() / part)
+
+
+def needed(workspace: Workspace) -> set[str]:
+    """The artefacts, as NAME/FOLDER, of every version of a memory that stands: its weights and what its citations come
+    from; and those that a `memo forget` has yet to read."""
+    registry, found = Registry(workspace.place), set[str]()
+    for memory in (memory for name in registry.names() for memory in registry.versions(name)):
+        if not memory.withdrawn:
+            cited = [urls for tables in tables_of(workspace.store, memory) for urls in (tables.ledger, tables.chunks)]
+            paths = [url.removeprefix(f"{workspace.place.url}/") for url in cited]
+            found |= {"/".join(path.split("/")[1:3]) for path in [memory.path, *paths]}
+    for row in read_forgotten(workspace.place):
+        found |= {f"{name}/{value[:16]}" for name, value in row.fingerprints.items()}
+    return found
+
+
+def last_ones(workspace: Workspace) -> dict[str, tuple[str, str]]:
+    """The artefacts of the run's last settings by name: their fingerprints, and digests (empty until finished)."""
+    found = {}
+    for name, fingerprint in workspace.current().items():
+        record = workspace.store.place.get(f"{name}/{fingerprint[:16]}/{RECORD}")
+        found[name] = fingerprint, json.loads(record)["digest"] if record is not None else ""
+    return found
 
 
 def left_over(home: Place, content: bytes | None) -> Iterator[Unneeded]:
@@ -99,14 +120,18 @@ def left_over(home: Place, content: bytes | None) -> Iterator[Unneeded]:
         yield of_machine("copies", nearby)
 
 
-def other_settings(workspace: Workspace, name: str, folder: str, current: dict[str, str]) -> bool:
-    """Whether an artefact is certainly not of the run's last settings: another one of its name is, or its corpus is
-    not in them. One whose stage was not reached since the settings changed may still be found again."""
-    known = current.get(name)
-    if known is not None:
-        return known[:16] != folder
-    stage, _, corpus = name.partition("-")
-    return stage in STAGES and bool(corpus) and corpus not in {one.name for one in workspace.config.corpora}
+def other_settings(
+    workspace: Workspace, name: str, folder: str, content: bytes, last: dict[str, tuple[str, str]]
+) -> bool:
+    """Whether an artefact is certainly not of the run's `last` settings: another one of its name is, they make none, or
+    it was made from others than theirs. One whose stage was not reached since the settings changed may still be found
+    again."""
+    if not workspace.makes(name):
+        return name.partition("-")[0] in LATER
+    if name in last:
+        return last[name][0][:16] != folder
+    inputs = json.loads(content)["inputs"]
+    return any(last[key][1] not in ("", digest) for key, digest in inputs.items() if key in last)
 
 
 def removal(home: Place, name: str) -> Callable[[], None]:

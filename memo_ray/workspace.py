@@ -67,9 +67,21 @@ class Workspace:
         return cache_folder() / "logs" / self.config.name
 
     def remember_config(self) -> None:
-        """Keep the settings beside the artefacts, so that `memo ask`, `serve` and `status` find them."""
+        """Keep the settings beside the artefacts, so that `memo ask`, `serve` and `status` find them.
+
+        Artefacts that such settings do not make, of a corpus that is gone for example, are no longer the run's.
+        """
         text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         self.keep("run.yaml", text)
+        self.unnote(name for name in self.current() if not self.makes(name))
+
+    def makes(self, name: str) -> bool:
+        """Whether the run's settings make an artefact of that name."""
+        stage, _, corpus = name.partition("-")
+        if corpus:
+            return corpus in {one.name for one in self.config.corpora}
+        merging = self.config.merging
+        return stage == "evaluation" or (merging is not None and (stage != "training" or merging.union))
 
     def current(self) -> dict[str, str]:
         """Fingerprints by artefact name of the run's last settings; those of other settings are not the run's."""
@@ -94,9 +106,9 @@ class Workspace:
 
     def unnote(self, names: Iterable[str]) -> None:
         """Note that artefacts `names` are no longer the run's."""
-        self.keep(
-            "current.json", json.dumps({k: v for k, v in self.current().items() if k not in set(names)}, indent=1)
-        )
+        current, gone = self.current(), set(names)
+        if gone & current.keys():
+            self.keep("current.json", json.dumps({k: v for k, v in current.items() if k not in gone}, indent=1))
 
     def finished(self, name: str) -> Artifact | None:
         """The finished artefact of that name with the run's settings."""

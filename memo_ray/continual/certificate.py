@@ -64,14 +64,15 @@ def verify(certificate: str, public_key: str) -> dict[str, Any]:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+    pem, content = read(public_key, "--public-key"), read(certificate, "--verify")
     try:
-        key = load_pem_public_key(read(public_key, "--public-key"))
+        key = load_pem_public_key(pem)
     except ValueError:
         raise ConfigError(f"{public_key}: holds no public key; `openssl pkey -in key.pem -pubout` prints it") from None
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError(f"{public_key}: is no Ed25519 key; give the one that belongs to the signing key")
     try:
-        signed = json.loads(read(certificate, "--verify"))
+        signed = json.loads(content)
         body, signature = signed["certificate"], base64.b64decode(signed["signature"], validate=True)
         key.verify(signature, canonical(body))
     except InvalidSignature:

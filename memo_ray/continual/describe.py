@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from memo_ray.artifacts.registry import Memory, Registry
+from memo_ray.artifacts.registry import Memory
+from memo_ray.asking import served_url
 from memo_ray.errors import StoreError
+from memo_ray.housekeeping import needed
 from memo_ray.pipeline import Results
 from memo_ray.workspace import Workspace
 
@@ -27,7 +29,7 @@ def added_text(run: Workspace, told: dict[str, Any]) -> str:
         f"in {told['merge_seconds']:.0f} s, recall {told['recall']:.2f} on held-out questions of all corpora\n"
         f"settings: {run.where}/run.yaml\n"
         f"next:     memo run {run.where}/run.yaml   (evaluates it)   or   memo serve {run.where}"
-    )
+    ) + "".join(f"\n{line}" for line in still_served(run))
 
 
 def certificate_of(run: Workspace, name: str) -> dict[str, Any]:
@@ -48,18 +50,25 @@ def forgotten_text(run: Workspace, name: str, told: dict[str, Any]) -> str:
     if verdict["at_base_level"] is False:
         lines.append("  its own questions are still answered better than the base does; look at them")
     lines.append(f"certificate: {run.where}/{name}")
-    lines += [f"still on the disk: {run.where}/artifacts/{home}" for home in leftovers(run)]
-    lines.append(f"next: memo run {run.where}/run.yaml   (evaluates it and writes the report again)")
+    left = [f"artifacts/{home}" for home in leftovers(run)]
+    left += [f"cartridges/{name}" for name in run.place.child("cartridges").folders()]
+    lines += [f"still on the disk: {run.where}/{home}" for home in left]
+    lines += still_served(run)
+    lines.append(f"next: memo run {run.where}/run.yaml   (evaluates it and writes the report again), then")
+    lines.append(f"      memo gc {run.where} --artifacts --delete   (removes the artefacts that are still on the disk)")
     return "\n".join(lines)
+
+
+def still_served(run: Workspace) -> list[str]:
+    """A line when a `memo serve` runs that does not follow the registry, and so answers from the memory before."""
+    if run.config.serving.memories or served_url(run) is None:
+        return []
+    return [f"the `memo serve {run.where}` that runs still answers from the memory before; start it again"]
 
 
 def leftovers(run: Workspace) -> list[str]:
     """The folders of artefacts that neither the run nor a standing version uses: they may hold what was forgotten."""
-    used = {f"{name}/{fingerprint[:16]}" for name, fingerprint in run.current().items()}
-    registry = Registry(run.place)
-    for memory in (memory for name in registry.names() for memory in registry.versions(name)):
-        if not memory.withdrawn:
-            used.add("/".join(memory.path.split("/")[1:3]))
+    used = {f"{name}/{fingerprint[:16]}" for name, fingerprint in run.current().items()} | needed(run)
     place = run.store.place
     homes = (f"{name}/{home}" for name in place.folders() for home in place.child(name).folders())
     return [home for home in homes if home not in used]

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SCHEMA = "memo-ray/forgotten/1"
+QUOTING = ("summary.json", "report.html", "report")
+"""Files of the run that show questions and answers about the document; `memo run` writes them again without."""
 
 
 def forget(run: Workspace, wanted: str, corpus: str | None, how: How, key: Ed25519PrivateKey) -> str:
@@ -50,6 +52,8 @@ def forget(run: Workspace, wanted: str, corpus: str | None, how: How, key: Ed255
         return entry.certificate
     if not entry.before:
         entry = begun(run, entry, how)
+    elif entry.how != how:
+        run.console.say(f"{entry.document_id}: goes on as it was begun, with --how {entry.how}")
     config = without(run, entry)
     old_corpus, old_synthesis = (
         artifact_of(run, f"{stage}-{entry.corpus}", entry) for stage in ("corpus", "synthesis")
@@ -60,8 +64,7 @@ def forget(run: Workspace, wanted: str, corpus: str | None, how: How, key: Ed255
         if entry.how == "retrain":
             derive(new, entry, old_corpus, old_synthesis)
         else:
-            new.unnote([f"{stage}-{entry.corpus}" for stage in ("corpus", "synthesis", "training")])
-            new.unnote(["merging", "evaluation"] if config.merging is None else [])
+            new.unnote(["training", "advice", "merging", "evaluation"])
         results = run_stages(new, until="merging")
         return finish(new, entry, results, old_corpus, old_synthesis, key)
 
@@ -169,6 +172,8 @@ def finish(
     for memory in (memory for known in registry.names() for memory in registry.versions(known)):
         if entry.corpus in memory.corpora and memory.reference not in stand:
             registry.withdraw(memory.name, memory.version)
+    for stale in QUOTING:
+        run.place.remove(stale)
     write_forgotten(run.place, entry.finished(name))
     return name
 

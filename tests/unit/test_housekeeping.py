@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from memo_ray.artifacts.record import read_by_synthesis
 from memo_ray.artifacts.registry import Entry, Lineage, Registry
 from memo_ray.artifacts.store import RECORD
 from memo_ray.cli import main
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
+from memo_ray.continual.forgotten import Forgotten, write_forgotten
 from memo_ray.errors import StoreError
 from memo_ray.housekeeping import Unneeded, disk_size, unneeded
 from memo_ray.rows import Group
@@ -82,6 +84,60 @@ def test_an_artefact_whose_memory_is_registered_stays_until_it_is_withdrawn(work
     assert not [one for one in listed(workspace, artifacts=True).values() if one.kind == "artefact"]
     registry.withdraw("law", memory.version)
     assert [one for one in listed(workspace, artifacts=True).values() if one.kind == "artefact"]
+
+
+def test_what_a_standing_version_is_cited_from_stays_with_it(workspace: Workspace) -> None:
+    store, inputs = workspace.store, {}
+    for stage, table in (("corpus", "chunks"), ("synthesis", "ledger"), ("training", "model")):
+        for identity in ("3" * 64, "4" * 64):
+            with store.attempt(f"{stage}-law", stage, identity, {}, inputs if identity[0] == "3" else {}) as attempt:
+                for name in (table, "reflections"):
+                    attempt.write(name, [Group(f"{stage} {identity}", "all", [])], Group)
+        workspace.note(f"{stage}-law", "4" * 64)
+        made = store.find(f"{stage}-law", "3" * 64)
+        assert made is not None
+        inputs = {stage: read_by_synthesis(made.record) if stage == "corpus" else made.record.digest}
+    entry = Entry(
+        name="law", path=f"artifacts/training-law/{'3' * 16}/attempts/one/epoch-1", artifact=made.record.digest,
+        base="b", base_digest="b", corpora=("law",), lineage=Lineage(done="trained"),
+    )  # fmt: skip
+    memory = Registry(workspace.place).add(entry)
+
+    def of_the_version() -> set[str]:
+        found = [one.where for one in listed(workspace, artifacts=True).values() if one.kind == "artefact"]
+        return {where.split("/")[-2] for where in found if where.endswith("3" * 16)}
+
+    assert of_the_version() == set()
+    Registry(workspace.place).withdraw("law", memory.version)
+    assert of_the_version() == {"corpus-law", "synthesis-law", "training-law"}
+
+
+def test_what_a_forgetting_that_was_killed_has_to_read_stays_until_it_is_done(workspace: Workspace) -> None:
+    entry = Forgotten(
+        corpus="law", document_id="bell", digest="a" * 64, how="retrain", fingerprints={"corpus-law": OLD}
+    )
+    write_forgotten(workspace.place, entry)
+    assert not [one for one in listed(workspace, artifacts=True).values() if one.kind == "artefact"]
+    write_forgotten(workspace.place, entry.finished("registry/law/2.certificate.json"))
+    assert [one for one in listed(workspace, artifacts=True).values() if one.kind == "artefact"]
+
+
+def test_what_was_made_of_others_than_the_runs_goes_and_what_may_be_found_again_stays(workspace: Workspace) -> None:
+    made = workspace.finished("corpus-law")
+    assert made is not None
+    for identity, digest in ((OLD, "before"), (NEW, made.record.digest)):
+        with workspace.store.attempt("evaluation", "evaluation", identity, {}, {"corpus-law": digest}) as attempt:
+            attempt.write("groups", [], Group)
+    found = [one.where for one in listed(workspace, artifacts=True).values() if "/evaluation/" in one.where]
+    assert len(found) == 1 and found[0].endswith(OLD[:16])
+
+
+def test_artefacts_that_the_settings_no_longer_make_go(workspace: Workspace) -> None:
+    for name in ("corpus-gone", "training", "merging"):
+        with workspace.store.attempt(name, name.partition("-")[0], OLD, {}, {}) as attempt:
+            attempt.write("groups", [], Group)
+    found = [one.where for one in listed(workspace, artifacts=True).values() if one.kind == "artefact"]
+    assert {where.split("/")[-2] for where in found} == {"corpus-law", "corpus-gone", "training", "merging"}
 
 
 def test_what_another_process_makes_is_left_alone(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,17 @@ def test_what_was_made_from_another_is_no_longer_the_run_s(workspace: Workspace)
     assert set(workspace.current()) == {"corpus-a", "corpus-b-c", "synthesis-a", "synthesis-b-c", "training-a"}
 
 
+def test_what_the_settings_no_longer_make_is_no_longer_the_run_s(workspace: Workspace) -> None:
+    names = ("training-a", "training-b-c", "training", "advice", "merging", "evaluation")
+    for name in names:
+        workspace.note(name, "1" * 64)
+    workspace.remember_config()
+    assert set(workspace.current()) == {*names} - {"training"}, "no union is asked for"
+    alone = workspace.config.model_copy(update={"corpora": workspace.config.corpora[:1], "merging": None})
+    Workspace(alone, workspace.console).remember_config()
+    assert set(workspace.current()) == {"training-a", "evaluation"}
+
+
 def test_a_run_s_folder_that_is_a_file_is_named(workspace: Workspace) -> None:
     Path(workspace.place.url).write_text("in the way")
     with pytest.raises(StoreError, match=r"run\.yaml: cannot be written \(.*\); check `root:`"):

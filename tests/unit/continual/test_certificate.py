@@ -54,6 +54,14 @@ def test_what_is_no_certificate_is_one_line(tmp_path: Path, content: str) -> Non
         verify(str(tmp_path / "c.json"), public(tmp_path, ed25519.Ed25519PrivateKey.generate()))
 
 
+def test_a_file_that_cannot_be_read_is_named_with_its_option(tmp_path: Path) -> None:
+    owner = public(tmp_path, ed25519.Ed25519PrivateKey.generate())
+    with pytest.raises(ConfigError, match=r"^--verify: .*gone.json: cannot be read"):
+        verify(str(tmp_path / "gone.json"), owner)
+    with pytest.raises(ConfigError, match=r"^--public-key: .*gone.pem: cannot be read"):
+        verify(owner, str(tmp_path / "gone.pem"))
+
+
 def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = ed25519.Ed25519PrivateKey.generate()
     (tmp_path / "key.pem").write_bytes(pem(key))

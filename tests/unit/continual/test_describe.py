@@ -1,9 +1,12 @@
+import json
 from typing import Any
 
 import pytest
 
+from memo_ray.artifacts.owner import this_process
 from memo_ray.artifacts.registry import Registry
-from memo_ray.continual.describe import certificate_of, forgotten_text, leftovers
+from memo_ray.asking import ADDRESS
+from memo_ray.continual.describe import certificate_of, forgotten_text, leftovers, still_served
 from memo_ray.continual.probes import recall
 from memo_ray.continual.registering import register
 from memo_ray.errors import StoreError
@@ -37,6 +40,14 @@ def test_the_figures_are_told_and_what_is_not_forgotten_too(run: Workspace) -> N
     assert "still answered" not in text
     told["verdict"]["at_base_level"] = False
     assert "still answered better than the base" in forgotten_text(run, "c.json", told)
+
+
+def test_a_server_that_goes_on_with_the_memory_before_is_named(run: Workspace) -> None:
+    assert still_served(run) == []
+    run.keep(ADDRESS, json.dumps({"url": "http://127.0.0.1:1", **this_process()}))
+    assert "still answers from the memory before" in still_served(run)[0]
+    serving = run.config.serving.model_copy(update={"memories": ("isles",)})
+    assert still_served(Workspace(run.config.model_copy(update={"serving": serving}), run.console)) == []
 
 
 def test_a_certificate_that_is_gone_is_named(run: Workspace) -> None:
