@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from memo_ray.artifacts.owner import is_alive, this_process
 from memo_ray.artifacts.registry import Registry, parse
 from memo_ray.config.serving import ServingConfig
-from memo_ray.errors import ConfigError
+from memo_ray.errors import ConfigError, StoreError
 from memo_ray.pipeline import Results
 from memo_ray.results import memory_of, stored_results
 from memo_ray.workspace import Workspace
@@ -117,6 +117,16 @@ def swap_memory(workspace: Workspace, memory: str) -> None:
         )
     with workspace.console.stage(f"swapping {memory}"):
         swap(url, memory, os.environ[key])
+
+
+def withdraw_memory(workspace: Workspace, memory: str) -> str:
+    """Take a version (NAME@VERSION) out of the registry's hands for good; says what stands then. Raises StoreError."""
+    registry, (name, version) = Registry(workspace.place), parse(memory)
+    if version is None:
+        raise StoreError(f"--withdraw {memory}: name the version too, for example {memory}@1")
+    registry.withdraw(name, version)
+    standing = registry.newest(name)
+    return f"{memory}: withdrawn; of {name} stands {standing.reference if standing else 'no version'}"
 
 
 def find_models(workspace: Workspace, serving: ServingConfig) -> tuple[str | None, str | None]:

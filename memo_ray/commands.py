@@ -206,9 +206,12 @@ def ask(options: Namespace) -> int:
 
 def serve(options: Namespace) -> int:
     """`memo serve RUN`: the endpoints, until interrupted; with --swap another version behind those that run."""
-    from memo_ray.asking import serve_run, swap_memory
+    from memo_ray.asking import serve_run, swap_memory, withdraw_memory
 
     workspace = open_run(options.run, Console())
+    if options.withdraw:
+        print(withdraw_memory(workspace, options.withdraw))
+        return 0
     if options.swap:
         swap_memory(workspace, options.swap)
         return 0

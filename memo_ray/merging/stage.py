@@ -76,6 +76,7 @@ def write_advice(run: Workspace, base: Location, results: Results, attempt: Atte
         here = {name: local_folder(memory).absolute() for name, memory in memories.items()}
         inputs = check(local_folder(base).absolute(), here)
         merges = SweepProgress(attempt.progress, "probe")
+        merges.clear()
         # Of an S3 run the addresses, since a merge may be made on another node.
         start = base if is_remote(base) else inputs.base
         located = {name: one if is_remote(one) else here[name] for name, one in memories.items()}

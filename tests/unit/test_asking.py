@@ -1,8 +1,18 @@
-"""What `memo ask` prints of an answer's sources."""
+"""What `memo ask` prints of an answer's sources, and versions that are given up."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from memo_ray.artifacts.registry import Entry, Lineage, Registry
 from memo_ray.asking import source_lines
+from memo_ray.cli import main
+from memo_ray.config.corpus import CorpusConfig
+from memo_ray.config.run import RunConfig
+from memo_ray.console import Console
+from memo_ray.workspace import Workspace
 
 PLACE = {"document_id": "d1", "chunk_id": "c1", "start": 38, "end": 91}
 FOUND = {"supported": True, "score": 0.93, "reflections": [{"score": 0.93, "places": [PLACE, PLACE]}]}
@@ -24,3 +34,21 @@ def test_sources_are_documents_and_spans_or_said_to_be_missing() -> None:
 
 def test_a_gateway_without_a_ledger_has_none() -> None:
     assert source_lines([{"number": 1, "support": None}, {"number": 2}]) == []
+
+
+def test_a_version_is_given_up_by_its_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = RunConfig(name="isles", root=str(tmp_path), corpora=(CorpusConfig(name="law", paths=("d",)),))
+    run = Workspace(config, Console(quiet=True))
+    run.remember_config()
+    for path in ("a", "b"):
+        entry = Entry(
+            name="isles", path=path, artifact=path, base="b", base_digest="b", corpora=("law",),
+            lineage=Lineage(done="trained"),
+        )  # fmt: skip
+        Registry(run.place).add(entry)
+    assert main(["serve", run.place.url, "--withdraw", "isles@2"]) == 0
+    assert "isles@2: withdrawn; of isles stands isles@1" in capsys.readouterr().out
+    for wrong, told in (("isles", "name the version too"), ("isles@9", "there is no such version"), ("I", "write a")):
+        assert main(["serve", run.place.url, "--withdraw", wrong]) == 2
+        assert told in capsys.readouterr().err
+    assert [memory.reference for memory in Registry(run.place).versions("isles") if not memory.withdrawn] == ["isles@1"]
