@@ -69,8 +69,8 @@ def unneeded(workspace: Workspace, *, artifacts: bool = False) -> Iterator[Unnee
         for folder in store.child(name).folders():
             home = store.child(f"{name}/{folder}")
             content = home.get(RECORD)
-            asked_for = artifacts and content is not None and f"{name}/{folder}" not in kept
-            if asked_for and other_settings(workspace, name, folder, content, last):
+            asked_for = artifacts and f"{name}/{folder}" not in kept
+            if asked_for and content is not None and other_settings(workspace, name, folder, content, last):
                 yield Unneeded("artefact", home.url, size(home, ""), removal(home, ""))
                 continue
             yield from left_over(home, content)
