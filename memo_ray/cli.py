@@ -132,9 +132,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="address to listen on (default: serving.host)")
     serve.add_argument("--port", type=int, help="port to listen on (default: serving.port)")
     serve.add_argument("--swap", metavar="NAME@VERSION", help="have the `memo serve` that runs serve this version")
-    serve.add_argument(
-        "--withdraw", metavar="NAME@VERSION", help="give this version up, for memo gc too"
-    )
+    serve.add_argument("--withdraw", metavar="NAME@VERSION", help="give this version up, for memo gc too")
 
     replay = verbs.add_parser("replay", help="run a stored question again, without a model or with another executive")
     replay.add_argument("transcript", metavar="TRANSCRIPT", help="JSON lines, or an answer of `memo ask --json`")
