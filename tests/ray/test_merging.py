@@ -172,7 +172,8 @@ def test_a_sweep_makes_an_artefact_with_its_table_and_the_best_merges(
 
     merged = [what.removeprefix("merged ") for _, _, what in said if what.startswith("merged ")]
     assert sorted(merged) == sorted(IDS)
-    assert [done for done, _, _ in said] == list(range(1, 7))
+    counted = [done for done, _, _ in said]  # two merges may be there when the first of them is told of
+    assert len(counted) == 6 and counted == sorted(counted) and counted[-1] == 6
     assert [what for _, _, what in said if what.startswith("scored ")] == [f"scored {name}" for name in IDS]
     assert "scored linear" in [what for _, _, what in said[:4]]  # before the second batch was merged
 
