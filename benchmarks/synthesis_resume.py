@@ -7,7 +7,7 @@ seconds. One run is left alone, one is killed at half of its prompts, with SIGKI
 gone on with. `prompts_over_n`: prompts that were executed in both tries over those of the run left alone;
 `in_flight`: prompts that were executed twice. `duplicates` and `missing` are of reflections, against the run left
 alone. `checkpoint_share`: time with checkpoints over time with every row kept in memory alone, less one, the median
-of `--timings` alternated pairs of runs.
+of `--timings` alternated pairs of runs; 0: none is timed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
             root = folder / f"timing-{turn}"
             seconds[checkpoints].append(wait(start(root, replace(plan, checkpoints=checkpoints)))["seconds"])
         one, other = ids(folder / "whole"), ids(folder / "killed")
-        shares = [on / off - 1 for on, off in zip(seconds[True], seconds[False], strict=True)]
+        shares = [on / off - 1 for on, off in zip(seconds[True], seconds[False], strict=False)]
     print(
         json.dumps(
             {
@@ -69,7 +69,7 @@ def main() -> None:
                 "executed": executed.total(), "executed_before_the_kill": first,
                 "in_flight": sum(times - 1 for times in executed.values()),
                 "duplicates": other.total() - len(other), "missing": len(one - other), "unexpected": len(other - one),
-                "reflections": len(one), "checkpoint_share": round(statistics.median(shares), 4),
+                "reflections": len(one), "checkpoint_share": round(statistics.median(shares), 4) if shares else None,
                 "seconds_with": seconds[True], "seconds_without": seconds[False],
                 "chunks_in_flight": options.in_flight, "delay_s": options.delay,
             }
