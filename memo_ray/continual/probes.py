@@ -7,6 +7,7 @@ each group with a Wilson interval.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypedDict
 
 from memo_ray.artifacts.place import Location
 from memo_ray.artifacts.store import Artifact
@@ -21,8 +22,16 @@ GROUPS = ("own", "shared", "rest", "others")
 """Questions about the document alone; about it and others; about the rest of its corpus; about the other corpora."""
 
 Probes = Mapping[str, Sequence[Asked]]
-Recall = dict[str, float | int | None]
-"""`n`, `recalled`, `recall` in 0..1 and its 95% Wilson interval `low`, `high`; None where `n` is 0."""
+
+
+class Recall(TypedDict):
+    """`recalled` of `n` questions, the share in 0..1 and its 95% Wilson interval; None where `n` is 0."""
+
+    n: int
+    recalled: int
+    recall: float | None
+    low: float | None
+    high: float | None
 
 
 def probes_of(
@@ -108,9 +117,11 @@ def key(row: Asked) -> tuple[str, str]:
 
 def kept_share(before: Recall, after: Recall) -> float | None:
     """How much of its former recall a group still has; None when there was nothing to keep."""
-    return round(after["recalled"] / before["recalled"], 4) if before["recalled"] else None  # type: ignore[operator]
+    return round(after["recalled"] / before["recalled"], 4) if before["recalled"] else None
 
 
 def at_base_level(base: Recall, after: Recall) -> bool | None:
     """Whether recall is no higher than the upper end of the base model's interval; None without a question."""
-    return after["recall"] <= base["high"] if after["n"] else None  # type: ignore[operator]
+    if after["recall"] is None or base["high"] is None:
+        return None
+    return after["recall"] <= base["high"]
