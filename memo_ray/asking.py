@@ -159,14 +159,19 @@ def start(workspace: Workspace, serving: ServingConfig, models: tuple[str | None
 
 
 def ledgers_of(results: Results) -> tuple[LedgerFiles, ...]:
-    """The tables that citations come from, corpus by corpus."""
+    """The tables that citations come from, corpus by corpus, and what evaluation, if it is done, says of recall."""
     from memo_ray.citations.files import LedgerFiles
 
+    evaluated = {}
+    if results.evaluation is not None:
+        answers = results.evaluation.location("answers.parquet")
+        evaluated = {"answers": str(answers), "system": results.evaluation.record.facts["systems"]["memory"]}
     return tuple(
         LedgerFiles(
             reflections=str(synthesis.location("reflections.parquet")),
             ledger=str(synthesis.location("ledger.parquet")),
             chunks=str(results.corpora[name].location("chunks.parquet")),
+            **evaluated,
         )
         for name, synthesis in results.synthesis.items()
         if name in results.corpora
