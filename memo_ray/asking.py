@@ -92,6 +92,7 @@ def serve_run(workspace: Workspace, changes: dict[str, Any]) -> None:
             workspace.keep(ADDRESS, json.dumps({"url": served.url, **this_process()}))
             named = "".join(f", memo/{memory}" for memory in config.memories)
             print(f"serving {workspace.where} at {served.url}/v1   (models: memo, memory{named}; Ctrl-C ends it)")
+            print(f"  console: {served.url}/")
             print(f'  memo ask {workspace.where} "..."', flush=True)
             stop.wait()
             workspace.console.say("stopping")

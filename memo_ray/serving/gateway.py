@@ -1,4 +1,4 @@
-"""The HTTP gateway: OpenAI's chat completions, POST /v1/answers, and what memories were made from.
+"""The HTTP gateway: OpenAI's chat completions, POST /v1/answers, what memories were made from, and the console.
 
 `create_app` makes a FastAPI application over any Backend. It checks the bearer key with its scope and rate, sizes and
 time, and turns every failure into OpenAI's error object with the right status; docs/serving.md has the table.
@@ -26,6 +26,7 @@ from memo_ray.serving.keys import Key, Rates, key_of
 from memo_ray.serving.openai_api import ApiError, unknown_model
 from memo_ray.serving.openai_requests import parse_answer, parse_chat, read_body
 from memo_ray.serving.openapi import add_schema
+from memo_ray.serving.page import add_page
 from memo_ray.serving.replies import (
     Defaults,
     answer_events,
@@ -151,6 +152,7 @@ def create_app(backend: Backend, settings: GatewaySettings, door: Door) -> FastA
         return await admit(request, counted=False)
 
     add_browsing(app, backend, reader)
+    add_page(app)
     add_schema(app)
     add_admin(app, backend, settings.keys, settings.max_request_bytes)
     for kind in (ApiError, Busy, TimeoutError, MemoError, HTTPException, Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from memo_ray.artifacts.fingerprint import files_digest
 from memo_ray.artifacts.record import read_by_synthesis
