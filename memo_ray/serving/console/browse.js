@@ -7,8 +7,8 @@ import { placeButton } from "./source.js";
 const ROWS = 25;
 const HEADS = [
   ["Document", ""],
-  ["Characters", "number"],
-  ["Chunks", "number"],
+  ["Characters", "number minor"],
+  ["Chunks", "number minor"],
   ["Reflections", "number"],
   ["Recall", "number"],
 ];
@@ -59,7 +59,11 @@ export function startBrowsing() {
       make(
         "p",
         {},
-        placeButton({ document_id: row.document_id, start: 0, end: row.characters }, () => select.value),
+        placeButton(
+          { document_id: row.document_id, start: 0, end: row.characters },
+          () => select.value,
+          "Read the document",
+        ),
       ),
       make(
         "ul",
@@ -116,9 +120,9 @@ function documentRow(row, open) {
     "tr",
     {},
     make("th", { scope: "row" }, name, id),
-    ...[row.characters, row.chunks, row.reflections].map((value) =>
-      make("td", { class: "number" }, value.toLocaleString("en")),
-    ),
+    make("td", { class: "number minor" }, row.characters.toLocaleString("en")),
+    make("td", { class: "number minor" }, row.chunks.toLocaleString("en")),
+    make("td", { class: "number" }, row.reflections.toLocaleString("en")),
     make("td", { class: "number", title: recallText(row) }, recall),
   );
 }

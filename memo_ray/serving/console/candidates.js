@@ -21,7 +21,7 @@ export class Candidates {
       make("h3", {}, "Candidates"),
       make(
         "div",
-        { class: "scroll" },
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": "Candidates" },
         make("table", { class: "candidates" }, make("thead", {}, make("tr", {}, heads)), this.table),
       ),
       make("p", { class: "hint" }, "For and against: numbers of the memory’s answers."),

@@ -12,8 +12,7 @@ const dialog = closable(byId("source"));
 byId("source-more").addEventListener("click", () => shown && open(shown.place, shown.model, FAR));
 
 /** A button that opens a place in a document. `modelOf` says with whose documents, when it is pressed. */
-export function placeButton(place, modelOf) {
-  const text = `${place.document_id} · ${place.start}–${place.end}`;
+export function placeButton(place, modelOf, text = `${place.document_id} · ${place.start}–${place.end}`) {
   return make(
     "button",
     {
