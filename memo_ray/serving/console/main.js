@@ -74,6 +74,11 @@ async function start() {
   showView();
 }
 
+document.querySelector(".skip").addEventListener("click", (event) => {
+  // The address names the view; it is not to be lost to a place in the page.
+  event.preventDefault();
+  byId("main").focus();
+});
 startTheme();
 startKey();
 window.addEventListener("hashchange", showView);
