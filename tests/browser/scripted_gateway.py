@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memo_ray.artifacts.tables import write_rows
 from memo_ray.citations.files import LedgerFiles
@@ -218,6 +219,28 @@ class Scripted:
         return {"memory": "HEALTHY"}
 
 
+def as_serve_does(app: ASGIApp) -> ASGIApp:
+    """`app`, cancelled when its client leaves: what Ray Serve's proxy does, and uvicorn alone does not."""
+
+    async def called(scope: Scope, receive: Receive, send: Send) -> None:
+        messages: asyncio.Queue[Message] = asyncio.Queue()
+
+        async def listen() -> None:
+            while True:
+                message = await receive()
+                messages.put_nowait(message)
+                if message["type"] == "http.disconnect":
+                    return
+
+        tasks = [asyncio.ensure_future(app(scope, messages.get, send)), asyncio.create_task(listen())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    return called
+
+
 class Served:
     """The gateway on a free port, in a thread of the test's process. `keys`: none lets everybody in."""
 
@@ -228,7 +251,7 @@ class Served:
         )  # fmt: skip
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        app = create_app(backend, settings, new_door())
+        app = as_serve_does(create_app(backend, settings, new_door()))
         self.server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="error", lifespan="off"))
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
