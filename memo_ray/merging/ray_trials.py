@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
@@ -21,6 +20,7 @@ from memo_ray.errors import MergeError
 from memo_ray.merging.checks import Inputs
 from memo_ray.merging.merge import MergeJob, merge_in_fresh_process
 from memo_ray.merging.scores import SweepProgress
+from memo_ray.models.ray_limits import largest_node_memory
 
 TUNE = "ray-tune"
 """Tune's own folder in the progress: nothing in it is needed again."""
@@ -116,7 +116,7 @@ def _parts(names: list[str], count: int) -> list[list[str]]:
 
 
 def _check_memory(needed: int) -> None:
-    largest = max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    largest = largest_node_memory()
     if largest < needed:
         raise MergeError(
             f"merging: one pass may need {needed / 1e9:.1f} GB of memory and the largest node of the Ray cluster "

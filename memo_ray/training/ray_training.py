@@ -26,6 +26,7 @@ from memo_ray.artifacts.place import Location, Place, local_folder, open_place
 from memo_ray.artifacts.store import Attempt
 from memo_ray.config.training import TrainingConfig
 from memo_ray.errors import MemoError, TrainingError
+from memo_ray.models.ray_limits import largest_cluster
 from memo_ray.progress import Progress, unheard
 from memo_ray.rows import Reflection
 from memo_ray.training.blame import OutOfMemory
@@ -95,15 +96,6 @@ def check_room(config: TrainingConfig) -> bool:
             f"{largest.get(kind, 0):.0f}; lower {keys}"
         )
     return gpu
-
-
-def largest_cluster() -> dict[str, float]:
-    """The cluster's resources, or those that its autoscaler may bring it to."""
-    from ray._private.state import state  # what Ray Train itself asks; there is no public way
-
-    limits = state.get_max_resources_from_cluster_config() or {}
-    now = ray.cluster_resources()
-    return {kind: float(max(now.get(kind, 0), limits.get(kind, 0))) for kind in {*now, *limits}}
 
 
 def run_workers(
