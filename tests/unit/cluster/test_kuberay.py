@@ -252,11 +252,11 @@ def test_nothing_is_reached_but_what_a_policy_opens(overlay: str) -> None:
     clients = policies["memo-clients"]["spec"]
     assert clients["podSelector"]["matchLabels"]["ray.io/serve"] == "true"
     assert [port["port"] for rule in clients["ingress"] for port in rule["ports"]] == [8000]
-    # No rule lets anybody in without saying who, and nothing but port 443 leaves to everywhere.
+    # No rule lets anybody in without saying who, and nothing but TLS leaves to everywhere.
     rules = [rule for policy in policies.values() for rule in policy["spec"].get("ingress", [])]
     assert rules and all(rule.get("from") for rule in rules)
     leaving = [rule for policy in policies.values() for rule in policy["spec"].get("egress", []) if "to" not in rule]
-    assert [port["port"] for rule in leaving for port in rule["ports"]] == [443]
+    assert [port["port"] for rule in leaving for port in rule["ports"]] == [443, 6443]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
