@@ -120,6 +120,11 @@ def run(root: Path, plan: Plan) -> dict[str, Any]:
     return {"seconds": round(seconds, 2)}
 
 
+def is_finished(root: Path) -> bool:
+    """Whether `run` has made its artefact below `root`."""
+    return Store(root).find("synthesis", "1" * 64) is not None
+
+
 def finished(root: Path) -> Artifact:
     """The artefact that `run` has made below `root`."""
     found = Store(root).find("synthesis", "1" * 64)
