@@ -5,10 +5,9 @@
 Steps 1a to 5 are reduced to one prompt a chunk (`_stub.py`), which an engine without delay answers, so that what is
 measured is Ray Data, the actor, the files and the assembly. For each number of rows, in processes of its own, looked at
 twice a second: `peak_mib`, the largest sum of the proportional set sizes of the driver, its cluster and the object
-store; `driver_mib`, the largest of the driver alone; `rows_per_s`. `kib_a_row` and `driver_kib_a_row` are the slopes
-between the smallest and the largest number of rows, `target_gib` the line of the first through them at `--target` rows,
-`target_gib_driver` the largest sum with the driver's slope alone, since the object store and the actors are bounded.
-Both are extrapolations, unless that many rows were run.
+store; `driver_mib`, the largest of the driver alone; `rows_per_s`. `kib_a_row` and `driver_kib_a_row` are their slopes
+between the two largest numbers of rows. The object store and the actors are bounded, so `target_gib`, the memory at
+`--target` rows, is the larger sum of the two with the driver's slope alone: an extrapolation, unless that many were run.
 
 Sizes that are done are kept in `--work`: after `--until` seconds no other is begun, and run again on the same folder
 the script goes on.
@@ -84,15 +83,15 @@ def main() -> None:
         work = options.work or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
         runs = [measured(work, rows, options.words, ends) for rows in sorted(options.rows)]
-    first, last = runs[0], runs[-1]
     told: dict[str, Any] = {"runs": runs, "words": options.words}
     if len(runs) > 1:
+        first, last = runs[-2:]
         more, left = last["rows"] - first["rows"], options.target - last["rows"]
         slope, driver = (1024 * (last[name] - first[name]) / more for name in ("peak_mib", "driver_mib"))
+        peak = max(first["peak_mib"], last["peak_mib"]) / 1024
         told |= {
             "kib_a_row": round(slope, 2), "driver_kib_a_row": round(driver, 2), "target_rows": options.target,
-            "target_gib": round(last["peak_mib"] / 1024 + slope * left / 2**20, 2),
-            "target_gib_driver": round(last["peak_mib"] / 1024 + driver * left / 2**20, 2),
+            "target_gib": round(peak + driver * left / 2**20, 2),
             "target_hours": round(options.target / last["rows_per_s"] / 3600, 1),
         }  # fmt: skip
     print(json.dumps(told))
