@@ -7,7 +7,7 @@ measured is Ray Data, the actor, the files and the assembly. For each number of 
 twice a second: `peak_mib`, the largest sum of the proportional set sizes of the driver, its cluster and the object
 store; `driver_mib`, the largest of the driver alone; `rows_per_s`. `kib_a_row` and `driver_kib_a_row` are their slopes
 between the two largest numbers of rows. The object store and the actors are bounded, so `target_gib`, the memory at
-`--target` rows, is the larger sum of the two with the driver's slope alone: an extrapolation, unless that many were run.
+`--target` rows, is the larger sum of the two with the driver's slope alone: an extrapolation.
 
 Sizes that are done are kept in `--work`: after `--until` seconds no other is begun, and run again on the same folder
 the script goes on.
