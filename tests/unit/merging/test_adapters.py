@@ -30,7 +30,7 @@ def make_lora_memory(base: Path, folder: Path, lora: LoraConfig, seed: int) -> P
     import torch
     from transformers import AutoModelForCausalLM
 
-    from memo_ray.training.lora import FOLDER, adapt, folded_state, is_adapter, save_adapter
+    from memo_ray.training.lora import FOLDER, adapt, adapter_state, folded_state, is_adapter, save_adapter
 
     model = adapt(AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), lora, base="tiny")
     generator = torch.Generator().manual_seed(seed)
@@ -44,7 +44,7 @@ def make_lora_memory(base: Path, folder: Path, lora: LoraConfig, seed: int) -> P
     for name in TOKENIZER:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
-    save_adapter(model, folder / FOLDER)
+    save_adapter(model, folder / FOLDER, adapter_state(model))
     return folder
 
 
