@@ -20,7 +20,15 @@ from memo_ray.artifacts.tables import read_rows, write_rows
 from memo_ray.config.run import RunConfig
 from memo_ray.config.serving import ServingConfig
 from memo_ray.errors import GenerationError
-from memo_ray.evaluation.asked import Asked, corpus_questions, held_out_questions, protocol_questions, trained_questions
+from memo_ray.evaluation.asked import (
+    GENERAL,
+    Asked,
+    corpus_questions,
+    general_questions,
+    held_out_questions,
+    protocol_questions,
+    trained_questions,
+)
 from memo_ray.evaluation.overlap import overlap_facts
 from memo_ray.evaluation.protocol_rows import SYSTEM, protocol_rows
 from memo_ray.evaluation.ray_evaluation import Asking, ask_alone
@@ -49,7 +57,7 @@ def evaluate(
     and `memory` (which folder of which artefact is the run's memory, and how it was chosen)."""
     from memo_ray.asking import ledgers_of
 
-    asked = asked_of(results, config.evaluation.max_trained)
+    asked = [*asked_of(results, config.evaluation.max_trained), *general_questions()]
     if results.merging is not None:
         earlier = results.merging.rows("answers", Answer)
         if "compared" in results.merging.record.rows:
@@ -248,7 +256,7 @@ def ask_protocol(
     from memo_ray.serving.client import ask
     from memo_ray.serving.ray_serving import deploy
 
-    chosen = protocol_questions([row for row in asked if row.kind not in ("trained", "held_out")], count)
+    chosen = protocol_questions([row for row in asked if row.kind not in ("trained", "held_out", GENERAL)], count)
     found = Evaluated(engine_starts=2 if executive else 1)
     if not chosen:
         return Evaluated()
