@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from memo_ray.artifacts.place import Place, open_place
 from memo_ray.config.training import TrainingConfig
@@ -34,26 +37,36 @@ from memo_ray.config.training import TrainingConfig
 from memo_ray.training.checkpoints import newest_state
 from memo_ray.training.job import Job
 from memo_ray.training.loop import train
-config, base, progress, leave_after = sys.argv[1:]
+config, base, progress, leave_after, threads = sys.argv[1:]
 dist.init_process_group("gloo")
 asked = itertools.count(1)
-job = Job(TrainingConfig.model_validate_json(config), Path(base), open_place(progress), 0, 1,
+job = Job(TrainingConfig.model_validate_json(config), Path(base), open_place(progress), 0, int(threads),
           leaving=lambda: next(asked) == int(leave_after))
 train(job, newest_state(job.states))
 """
 
 
-def run_pair(config: TrainingConfig, base: Path, progress: Place, leave_after: int = 0) -> History:
-    """Train on a group of two processes, from the newest state there is; the history that they leave behind."""
+def start(
+    workers: int, config: TrainingConfig, base: Path, progress: Place, leave_after: int = 0
+) -> list[subprocess.Popen[bytes]]:
+    """A group of processes that train from the newest state there is."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "DS_ACCELERATOR": "cpu"}
-    command = [sys.executable, "-c", WORKER, config.model_dump_json(), str(base), progress.url, str(leave_after)]
-    processes = [
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "DS_ACCELERATOR": "cpu"}
+    group["WORLD_SIZE"] = str(workers)
+    threads = max(1, torch.get_num_threads() // workers)  # as many as here when it is alone: sums are then the same
+    given = (config.model_dump_json(), str(base), progress.url, str(leave_after), str(threads))
+    command = [sys.executable, "-c", WORKER, *given]
+    return [
         subprocess.Popen(command, env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(2)
+        for rank in range(workers)
     ]
+
+
+def run_pair(config: TrainingConfig, base: Path, progress: Place, leave_after: int = 0) -> History:
+    """Train on a group of two processes; the history that they leave behind."""
+    processes = start(2, config, base, progress, leave_after)
     try:
         assert [process.wait(timeout=300) for process in processes] == [0, 0]
     finally:
@@ -111,6 +124,31 @@ def test_another_number_of_workers_goes_on_with_the_same_steps(
     assert [epoch.tokens for epoch in ended.epochs] == [epoch.tokens for epoch in whole.epochs]
     # Fresh moments would be seen at once: the first step after resuming is as near as the first of all.
     assert losses(ended)[7] == pytest.approx(losses(whole)[7], abs=1e-5)
+
+
+def test_a_kill_in_the_midst_of_saves_costs_nothing_but_time(
+    run: Run, settings: Settings, tiny_model: Path, tmp_path: Path
+) -> None:
+    config = settings(epochs=40, state_every_s=0)
+    whole, _ = run(config, tiny_model, tmp_path / "whole")
+    progress = open_place(tmp_path / "cut")
+    shutil.copytree(tmp_path / "whole" / "examples", tmp_path / "cut" / "examples")
+    (worker,) = start(1, config, tiny_model, progress)
+    try:
+        while (state := newest_state(progress.child("states"))) is None or Path(state.url).name < "step-00000009":
+            assert worker.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+    finally:
+        worker.send_signal(signal.SIGKILL)  # at whatever it was just writing: it saves all the time
+        worker.wait()
+    state = newest_state(progress.child("states"))
+    assert state is not None
+    resumed, _ = run(config, tiny_model, tmp_path / "cut", resume=state)
+    (after,) = resumed.resumed_from
+    assert 9 <= after < whole.steps
+    assert losses(resumed) == losses(whole)
+    last = "models/epoch-40/model.safetensors"
+    assert (tmp_path / "cut" / last).read_bytes() == (tmp_path / "whole" / last).read_bytes()
 
 
 def test_state_is_saved_by_the_clock_and_only_the_newest_is_kept(
