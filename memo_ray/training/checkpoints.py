@@ -107,9 +107,21 @@ def stored_type(base: Path, model: Any) -> torch.dtype:
     return dtype
 
 
-def save_model(model: Any, base: Path, folder: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Write a Hugging Face folder: the `weights` as safetensors, config, generation config, tokenizer."""
-    from transformers import AutoTokenizer, GenerationConfig
+def save_tokenizer(base: Path, folder: Path) -> None:
+    """Write what a model folder holds beside model and config: the base's tokenizer and generation config."""
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    if (base / "generation_config.json").is_file():
+        shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
+
+
+def save_model(model: Any, folder: Path, weights: dict[str, torch.Tensor], tokenizer: Path) -> None:
+    """Write a Hugging Face folder: the `weights` as safetensors, config, and what is in the folder `tokenizer`.
+
+    It is called beside steps, so it computes as little as it can: Python runs one thread at a time.
+    """
+    from transformers import GenerationConfig
 
     kept = model.generation_config
     model.generation_config = GenerationConfig()  # its check on writing refuses what many published models ship
@@ -117,9 +129,7 @@ def save_model(model: Any, base: Path, folder: Path, weights: dict[str, torch.Te
     model.generation_config = kept
     dtype = next(iter(weights.values())).dtype
     _set_dtype(folder / "config.json", str(dtype).removeprefix("torch."))
-    if (base / "generation_config.json").is_file():
-        shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
-    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    shutil.copytree(tokenizer, folder, dirs_exist_ok=True)
 
 
 def _set_dtype(path: Path, dtype: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from enum import IntEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from memo_ray.training.checkpoints import (
     History,
     remove_states,
     save_model,
+    save_tokenizer,
     stored_type,
     tied_names,
 )
@@ -43,6 +46,11 @@ class Saves:
         self.writer = Writer(device)
         self.copies = HostCopies(device)
         self.last = time.monotonic()
+        self.shell = TemporaryDirectory(prefix="memo-tokenizer-")
+        self.folded = job.config.lora is None or job.config.lora.folded
+        if self.writer.rank == 0 and self.folded:
+            save_tokenizer(job.base, Path(self.shell.name))
+            self.dtype = stored_type(job.base, model)
 
     def wish(self) -> Wish:
         """What all workers do after this step. Raises TrainingError when a save has failed."""
@@ -73,7 +81,7 @@ class Saves:
             if weights or adapters:
                 with job.progress.storing(model_name(number)) as folder:
                     if weights:
-                        save_model(self.model, job.base, folder, weights)
+                        save_model(self.model, folder, weights, Path(self.shell.name))
                     if adapters:
                         save_adapter(self.model, folder / FOLDER, adapters)
             if state:
@@ -96,9 +104,9 @@ class Saves:
         """The weights of a model folder, and the adapters' of its subfolder; either may be none."""
         lora, model = self.job.config.lora, self.model
         weights: dict[str, torch.Tensor] = {}
-        if lora is None or lora.folded:
+        if self.folded:
             named = model.state_dict().items() if lora is None else folded_state(model)
-            weights = self.copies.take(named, stored_type(self.job.base, model), tied_names(model))
+            weights = self.copies.take(named, self.dtype, tied_names(model))
         return weights, self.copies.take(adapter_state(model).items()) if lora else {}
 
     def summed_history(self) -> History:

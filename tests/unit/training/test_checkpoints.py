@@ -15,6 +15,7 @@ from memo_ray.training.checkpoints import (
     newest_state,
     remove_states,
     save_model,
+    save_tokenizer,
     stored_type,
     tied_names,
 )
@@ -58,7 +59,8 @@ def test_a_saved_model_is_whole_and_of_its_bases_type(precision: str, tiny_model
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     folder = tmp_path / "epoch-1"
     weights = HostCopies(model.device).take(model.state_dict().items(), stored_type(base, model), tied_names(model))
-    save_model(model, base, folder, weights)
+    save_tokenizer(base, tmp_path / "tokenizer")
+    save_model(model, folder, weights, tmp_path / "tokenizer")
     assert not list(folder.glob("*.bin"))
     with safe_open(folder / "model.safetensors", "pt") as weights:
         assert {weights.get_tensor(name).dtype for name in weights.keys()} == {getattr(torch, precision)}  # noqa: SIM118
