@@ -71,7 +71,8 @@ class Prompt:
 
 @dataclass
 class StepCount:
-    """What one step did. `failed`: prompts without a usable reply; `lost`: pairs that a check took away.
+    """What one step did. `retried`: prompts whose first reply could not be used, `failed`: those whose second could
+    not either; `lost`: pairs that a check took away.
 
     `kinds`: of the pairs kept, how many are of each of the step's kinds; for Step 3 the violations that were found,
     and how many pairs were `rewritten`.
@@ -84,6 +85,7 @@ class StepCount:
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    retried: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -97,6 +99,7 @@ class StepCount:
         self.input_tokens += other.input_tokens
         self.output_tokens += other.output_tokens
         self.cached_tokens += other.cached_tokens
+        self.retried.update(other.retried)
         self.failed.update(other.failed)
         self.lost.update(other.lost)
         self.kinds.update(other.kinds)
@@ -106,14 +109,15 @@ class StepCount:
         return {
             "prompts": self.prompts, "checks": self.checks, "made": self.made, "kept": self.kept,
             "input_tokens": self.input_tokens, "output_tokens": self.output_tokens, "cached_tokens": self.cached_tokens,
-            "failed": dict(sorted(self.failed.items())), "lost": dict(sorted(self.lost.items())),
+            "retried": dict(sorted(self.retried.items())), "failed": dict(sorted(self.failed.items())),
+            "lost": dict(sorted(self.lost.items())),
             "kinds": dict(sorted(self.kinds.items())),
         }  # fmt: skip
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> StepCount:
         """The inverse of `to_json`."""
-        return cls(**{**data, **{key: Counter(data.get(key, {})) for key in ("failed", "lost", "kinds")}})
+        return cls(**{**data, **{key: Counter(data.get(key, {})) for key in ("retried", "failed", "lost", "kinds")}})
 
 
 class Asker:
@@ -168,6 +172,7 @@ class Asker:
             except GenerationError as problem:
                 error = f"the reply was cut at {request.max_tokens} tokens" if cut(reply) else str(problem)
             if attempt == 1:
+                self.count(prompt.step).retried["truncated" if cut(reply) else "unparsed"] += 1
                 request = shorter(request, reply) if cut(reply) else again(request, reply, error)
         assert reply is not None
         return self._fail(prompt, "truncated" if cut(reply) else "unparsed", error, reply.text)

@@ -19,7 +19,7 @@ Counts = list[tuple[str, int]]
 class StepRow:
     """A synthesis step: its prompts, those without a usable reply, and the pairs that it made, kept and lost.
 
-    None where the facts do not say. `failed`, `lost` and `kinds` are names by number, commonest first.
+    None where the facts do not say. `retried`, `failed`, `lost` and `kinds` are names by number, commonest first.
     """
 
     step: str
@@ -27,6 +27,7 @@ class StepRow:
     made: int | None
     kept: int | None
     tokens: int | None
+    retried: Counts
     failed: Counts
     lost: Counts
     kinds: Counts
@@ -42,6 +43,7 @@ def steps(summary: Mapping[str, Any]) -> list[StepRow]:
             made=found.get("made"),
             kept=found.get("kept"),
             tokens=found["input_tokens"] + found["output_tokens"] if "input_tokens" in found else None,
+            retried=by_number(found.get("retried", {})),
             failed=by_number(found.get("failed", {})),
             lost=by_number(found.get("lost", {})),
             kinds=by_number(found.get("kinds", {})),

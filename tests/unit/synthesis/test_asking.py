@@ -37,8 +37,9 @@ def test_a_good_reply_is_read_and_charged():
 def test_a_bad_reply_is_asked_again_once_with_the_error():
     replies = iter(["no json", {"question": "Q?", "answer": "A"}])
     model = Scripted(lambda _: next(replies))
-    _, values = ask(model, prompt())
+    asker, values = ask(model, prompt())
     assert len(values) == 1
+    assert asker.count("direct").retried == {"unparsed": 1} and not asker.count("direct").failed
     again = model.asked[1].messages
     assert again[1] == {"role": "assistant", "content": "no json"}
     assert "not valid JSON" in again[2]["content"]
@@ -117,6 +118,7 @@ def test_counts_survive_json():
     count = StepCount(3, 1, 5, 2)
     count.lost["duplicate"] += 3
     count.failed["unparsed"] += 1
+    count.retried["truncated"] += 1
     again = StepCount.read(count.to_json())
     assert again == count
     again.add(count)
