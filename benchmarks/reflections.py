@@ -1,7 +1,7 @@
 """Reflections of real documents by a real generator: pairs by step, what was lost and why; prints one JSON line.
 
-    python benchmarks/reflections.py MODEL DATA --out DIR [--part tuning|musique|book] [--questions 40] [--book TITLE]
-        [--eager] [--read 100]
+    python benchmarks/reflections.py MODEL DATA --out DIR [--part tuning|musique|book] [--questions 40] [--skip 0]
+        [--book TITLE] [--prompts chunk|sentence] [--temperature 0.5] [--eager] [--gpu-memory 0.9] [--read 100]
 
 `tuning`: evidence of MuSiQue questions that no result is reported on, for work on prompts. `musique`: evidence and
 negative paragraphs of the questions that the paper also takes. `book`: one NarrativeQA story in windows of 700 words.
@@ -60,7 +60,7 @@ def corpus_of(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     paper = json.loads((options.data / "musique" / "paper1000_ids_and_negative_paras.json").read_text())
     here = [row["id"] for row in questions(options.data)]
     if options.part == "tuning":
-        ids.write_text(json.dumps([name for name in here if name not in paper][: options.questions]))
+        ids.write_text(json.dumps([name for name in here if name not in paper][options.skip :][: options.questions]))
         noise: dict[str, Any] = {"noise": 0}
     else:
         ids.write_text(json.dumps([name for name in here if name in paper]))
@@ -75,6 +75,7 @@ def config_of(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     generator = {
         "engine": "vllm", "model": str(options.model), "max_model_len": options.max_model_len,
         "max_num_seqs": options.max_seqs, "enforce_eager": options.eager,
+        "gpu_memory_utilization": options.gpu_memory,
     }  # fmt: skip
     if options.kv_cache_gb:
         generator["kv_cache_gb"] = options.kv_cache_gb
@@ -84,8 +85,10 @@ def config_of(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "synthesis": {
             "generator": generator,
             "sampling": {"temperature": options.temperature, "top_p": 0.95, "max_tokens": 2000},
+            "prompts": options.prompts,
+            "answers": "generated" if options.prompts == "chunk" else "spans",
             "connections": {"candidates": "shared_entities", "batch_size": 10},
-            "grounding": {"lexical": True, "round_trip": True},
+            "grounding": {"lexical": True, "round_trip": True, "strict_questions": True},
             "quality": {"self_contained_rules": True, "near_duplicates": 0.9},
             "held_out": {"share": 0.1, "max_questions": 200},
             "max_reject_share": 0.9,
@@ -160,6 +163,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--part", choices=sorted(LICENCES), default="tuning")
     parser.add_argument("--questions", type=int, default=40)
+    parser.add_argument("--skip", type=int, default=0, help="so many tuning questions before those that are taken")
+    parser.add_argument("--prompts", choices=("chunk", "sentence"), default="chunk")
     parser.add_argument("--book", default="The Princess and the Goblin", help="its title")
     parser.add_argument("--read", type=int, default=100)
     parser.add_argument("--temperature", type=float, default=0.5)
@@ -167,6 +172,7 @@ def main() -> None:
     parser.add_argument("--max-seqs", type=int, default=256)
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--kv-cache-gb", type=float)
+    parser.add_argument("--gpu-memory", type=float, default=0.9, help="share of the GPU that the engine takes")
     parser.add_argument("--eager", action="store_true")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

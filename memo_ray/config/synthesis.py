@@ -35,8 +35,8 @@ class Grounding(Settings):
     derived_share: float = Field(default=0.6, ge=0, le=1)
     """Steps 1b, 2, 4 and 5: content words of the answer that must stand in the text or the parent pairs."""
     strict_questions: bool = False
-    """A question must open with a question word, name something of its text, add no words of its own (Steps 1b,
-    2, 4 and 5: few), turn no relation round and not hold its answer."""
+    """A question must open with a question word, name something of its text, ask for something in particular, add few
+    words of its own (with `prompts: sentence` Step 1a adds none), turn no relation round and not hold its answer."""
     round_trip: bool = False
     """The generator, shown the text (for Step 5 the pairs used), must answer its own question with the same content
     words. With `prompts: chunk` in every step, else in Steps 1a and 4, whose answers are single."""

@@ -15,7 +15,7 @@ from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Prompt
 from memo_ray.synthesis.cloze import clozes, unfaithful
 from memo_ray.synthesis.connections import unconnected
-from memo_ray.synthesis.consolidation import half_asked
+from memo_ray.synthesis.consolidation import half_asked, told_by_one
 from memo_ray.synthesis.entities import named_itself
 from memo_ray.synthesis.grounding import agrees, content_words, foreign_words, swapped, tell_the_same, ungrounded
 from memo_ray.synthesis.language import other_language
@@ -25,6 +25,7 @@ from memo_ray.synthesis.spans import sentences
 from memo_ray.synthesis.wording import (
     foreign_names,
     foreign_script,
+    hollow,
     leaked_identifier,
     malformed,
     question_key,
@@ -33,8 +34,9 @@ from memo_ray.synthesis.wording import (
 
 MERGED_ANSWER_WORDS = 150
 """Longest answer of a merged pair (the paper's authors' setting)."""
-DERIVED_FOREIGN_WORDS = 2
-"""Content words that a question of Steps 1b, 2, 4 and 5 may bring along under `strict_questions`."""
+FREE_FOREIGN_WORDS = 2
+"""Content words that a question may bring along under `strict_questions`, but for one that asks for a word of a single
+sentence: that one needs none."""
 UNJUDGED = frozenset({"entities", "connections", "paraphrase"})
 """Steps after the third, whose pairs only rules look at for self-containment."""
 SENTENCE_WORDS = 8
@@ -54,8 +56,13 @@ def as_asked(pair: Pair, prompt: Prompt) -> Lost | None:
         detail = half_asked(pair, prompt.items)
     elif pair.step == "consolidation" and len(pair.parents) < 2:
         reason, detail = "not_merged", "uses fewer than two of the pairs that it was to merge"
+    elif pair.step == "consolidation":
+        reason, detail = "not_merged", told_by_one(pair, prompt.items)
     if not detail and pair.step == "connections":
-        reason, detail = "not_connected", unconnected(pair)
+        reason, detail = (
+            "not_connected",
+            unconnected(pair) or ("" if prompt.answer else told_by_one(pair, prompt.items)),
+        )
     return lost(pair, reason, detail) if detail else None
 
 
@@ -104,11 +111,11 @@ def problem(pair: Pair, settings: StepSettings, identifiers: tuple[str, ...], pa
     if pair.step == "consolidation" and len(pair.answer.split()) > MERGED_ANSWER_WORDS:
         return "too_long", f"the answer has {len(pair.answer.split())} words, {MERGED_ANSWER_WORDS} are allowed"
     if grounding.strict_questions:
-        detail = malformed(pair.question, pair.answer, pair.evidence)
+        detail = malformed(pair.question, pair.answer, pair.evidence) or hollow(pair.question, pair.answer)
         if detail:
             return "malformed", detail
         foreign = foreign_words(pair.question, sources)
-        if len(foreign) > (0 if direct else DERIVED_FOREIGN_WORDS):
+        if len(foreign) > (0 if direct and settings.config.prompts == "sentence" else FREE_FOREIGN_WORDS):
             return "ungrounded", f"the question brings along: {', '.join(foreign)}"
         turned = swapped(pair.question, sources)
         if turned:

@@ -19,7 +19,7 @@ from memo_ray.rows import Chunk
 from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Prompt
 from memo_ray.synthesis.cloze import MAY_BE_LEFT_OUT, vocabulary
-from memo_ray.synthesis.grounding import content_words, numbers
+from memo_ray.synthesis.grounding import ASKED_STEMS, content_words, numbers
 from memo_ray.synthesis.lexicon import FUNCTION_WORDS
 from memo_ray.synthesis.pairs import Pair
 from memo_ray.synthesis.selection import spread
@@ -119,4 +119,13 @@ def half_asked(pair: Pair, parents: tuple[Pair, ...]) -> str:
             return f"leaves out {', '.join(missing)} of: {parent.question}"
     if len(re.findall(r"\b(who|what|which|when|where|how|whose|whom)\b", pair.question, re.IGNORECASE)) < len(parents):
         return "asks for one thing only"
+    return ""
+
+
+def told_by_one(pair: Pair, shown_pairs: tuple[Pair, ...]) -> str:
+    """Why a merged pair of free wording joins nothing: one of its parents already asks and answers it; else empty."""
+    merged = {word for word in content_words(f"{pair.question} {pair.answer}") if word not in ASKED_STEMS}
+    for parent in shown_pairs:
+        if parent.reflection_id in pair.parents and merged <= set(content_words(f"{parent.question} {parent.answer}")):
+            return f"asks no more than: {parent.question}"
     return ""

@@ -83,13 +83,21 @@ def attachments(text: str) -> set[tuple[str, str]]:
     return {(stem(noun), stem(name)) for noun, name in ATTACHMENT.findall(text)}
 
 
+JOIN = re.compile(r"\band\b|&", re.IGNORECASE)
+
+
 def agrees(answer: str, told: str) -> bool:
-    """Whether two answers hold the same content words, up to a title or class noun that one adds.
+    """Whether two answers hold the same content words, up to a title or class noun that one adds: no second item.
 
     Numbers must be the same; of the words, all of the shorter must be in the longer, which may have four more.
     """
     first, second = set(content_words(answer)), set(content_words(told))
-    if numbers(answer) != numbers(told) or not first or not second:
+    if (
+        numbers(answer) != numbers(told)
+        or not first
+        or not second
+        or len(JOIN.findall(answer)) != len(JOIN.findall(told))
+    ):
         return False
     shorter, longer = sorted((first, second), key=len)
     return shorter <= longer and len(longer) - len(shorter) <= 4 and len(shorter) * 2 >= len(first)

@@ -72,6 +72,13 @@ THINGS = PLACES | frozenset(
     "volcano wall war well windmill wood woods works yard zoo".split()
 )
 """Nouns that end a name of something that is no person, and places that one can be in."""
+WORKS = frozenset("album biography book documentary film game movie musical novel play poem series show song".split())
+GENERAL = WORKS | frozenset(
+    "band building club comedy company concert courthouse drama episode franchise group hospital magazine match "
+    "newspaper organisation organization programme school season sequel ship sitcom stadium story team tournament "
+    "university".split()
+)
+"""Nouns for works, organisations and the like, of which a pair must say which one is meant."""
 ADJECTIVE = re.compile(
     r".*(?:ing|ed|est|ous|ful|less|ish|ive|ern|ary|able|ible|ial|ical|ent)$|(?:big|black|blue|bright|brown|cold|dark|dead|"
     r"deep|dry|early|famous|fine|first|fourth|good|great|green|grey|high|hot|huge|last|late|little|local|long|low|main|"

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from memo_ray.synthesis.grounding import content_words, numbers
-from memo_ray.synthesis.lexicon import FUNCTION_WORDS, OPENERS
+from memo_ray.synthesis.lexicon import FUNCTION_WORDS, GENERAL, OPENERS, WORKS
 from memo_ray.synthesis.verbs import stem
 
 VIOLATIONS: dict[str, str] = {
@@ -26,6 +26,7 @@ VIOLATIONS: dict[str, str] = {
 
 UNNAMING = FUNCTION_WORDS | OPENERS
 PRONOUN = re.compile(r"\b(he|she|it|they|him|them|his|hers|its|their|theirs|her|this|these|those)\b", re.IGNORECASE)
+POINTING = re.compile(r"\b(?:by|as|in|of) th(?:is|ese|ose) [a-z]", re.IGNORECASE)
 REFERENCE = re.compile(
     r"\b(the|this|that|above|following|given) (text|passage|document|article|chapter|excerpt|paragraph|sentence|table|"
     r"figure|section|context|fact|statement)\b(?! of \w)|\b(mentioned|aforementioned|as (noted|stated|described|shown)|"
@@ -38,6 +39,17 @@ VAGUE_TIME = re.compile(
 VAGUE_PLACE = re.compile(
     r"\b(here|nearby|over there)\b|(?<!is )(?<!are )(?<!was )(?<!were )\bthere\b(?! (is|are|was|were)\b)", re.IGNORECASE
 )
+_GENERAL = "|".join(sorted(GENERAL))
+UNNAMED = re.compile(
+    rf"\b(?:the|this) (?:TV |television |[a-z]+ )?(?:{_GENERAL}|man|woman)"
+    r"(?=\s*[?,;.]|\s+(?:and|or|is|was|are|were|did|does|has|had|to|as|with|about)\b)"
+)
+"""A general noun for one thing that nothing after it tells apart from others."""
+ANY_WORK = re.compile(
+    rf"\b(?:name|title) of (?:a|an|the) (?:{'|'.join(sorted(WORKS))}|story|politician|actor|actress|artist|singer|"
+    r"township|village|town|island|cave) "
+)
+BARE = re.compile(r"^(?:Who|What) (?:is|was|are|were) (?:the )?((?:[A-Z][\w.'’-]*[ ,]*)+)\?$")
 TAG = re.compile(
     r"^\s*[\[<{(]|\b(document|doc|chunk|source|file|title)\s*(id|no\.?|number|#|:)|\.(txt|md|pdf|html|jsonl|parquet|docx)\b"
     r"|\b[0-9a-f]{16,}\b",
@@ -49,13 +61,17 @@ def violations(question: str, answer: str) -> list[str]:
     """Kinds of VIOLATIONS that rules find in a pair, in the order of that table."""
     found = []
     pronoun = PRONOUN.search(question)
-    if (pronoun and not _name_before(question, pronoun.start())) or PRONOUN.fullmatch(answer.strip(" .")):
+    if (
+        (pronoun and not _name_before(question, pronoun.start()))
+        or PRONOUN.fullmatch(answer.strip(" ."))
+        or POINTING.search(answer)
+    ):
         found.append("unresolved_pronoun")
     if REFERENCE.search(question) or REFERENCE.search(answer):
         found.append("implicit_reference")
     if len(content_words(question)) < 2:
         found.append("missing_subject")
-    elif not (proper(question) | numbers(question)):
+    elif UNNAMED.search(question) or not (proper(question) | numbers(question)):
         found.append("unnamed_entity")
     if VAGUE_TIME.search(question):
         found.append("vague_time")
@@ -90,6 +106,29 @@ def malformed(question: str, answer: str, source: str) -> str:
     if spare and not spare & (proper(question) | numbers(question)):
         return "the question names nothing of its source"
     return ""
+
+
+def hollow(question: str, answer: str) -> str:
+    """Why nothing certain is asked; empty when something is. For questions of free wording, in English.
+
+    A bare name asks for no fact, one name alone does not tell a work from its maker's others, and what is asked with
+    When or Where is a time or a place.
+    """
+    if BARE.match(question):
+        return "the question asks for nothing in particular"
+    if ANY_WORK.search(question) and len(NAME.findall(question[1:])) < 2 and not numbers(question):
+        return "the question fits others too"
+    if re.match(r"When (?:did|was) ", question) and not numbers(answer) and not proper(answer):
+        return "the answer holds no time"
+    if re.match(r"When (?:did|was) ", question) and RANGE.search(answer):
+        return "the answer is a span of time"
+    if question.startswith("Where ") and PRONOUN.match(answer):
+        return "the answer holds no place"
+    return ""
+
+
+NAME = re.compile(r"\b[A-Z][\w.'’-]*(?: (?:(?:of|the|and|&|de|von) )*[A-Z][\w.'’-]*)*")
+RANGE = re.compile(r"\d\s*(?:--?|–)\s*\d")
 
 
 def proper(text: str) -> set[str]:

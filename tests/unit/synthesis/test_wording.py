@@ -7,6 +7,7 @@ import pytest
 from memo_ray.synthesis.wording import (
     foreign_names,
     foreign_script,
+    hollow,
     leaked_identifier,
     malformed,
     question_key,
@@ -103,3 +104,25 @@ def test_a_name_that_the_source_does_not_have_is_foreign():
     source = "Vera Unwin founded the Halvet Courier in 1823."
     assert foreign_names("When did Vera Unwin found the Courier?", [source]) == []
     assert foreign_names("Who founded the Pell Light?", [source]) == ["light", "pell"]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "reason"),
+    [
+        ("When did Vera Unwin found the Halvet Courier?", "1823", ""),
+        ("What is the title of the novel that Vera Unwin wrote on Ombry?", "Low Tide", ""),
+        ("Who is Vera Unwin?", "An editor", "nothing in particular"),
+        ("What is the title of the novel by Vera Unwin?", "Low Tide", "fits others"),
+        ("When did Vera Unwin run the Halvet Courier?", "1823 -- 1850", "span of time"),
+        ("When did Vera Unwin retire?", "she was tired", "no time"),
+        ("Where did Vera Unwin live?", "She founded a paper.", "no place"),
+    ],
+)
+def test_hollow_questions(question: str, answer: str, reason: str):
+    found = hollow(question, answer)
+    assert reason in found and bool(found) == bool(reason)
+
+
+def test_a_general_noun_without_its_name_is_a_violation():
+    assert violations("Who plays Vera Unwin in the TV series?", "Nora Bell") == ["unnamed_entity"]
+    assert violations("Who plays Vera Unwin in the film Low Tide?", "Nora Bell") == []
