@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from threading import Semaphore
 
 import torch
 from mergekit import merge_methods
@@ -18,6 +19,7 @@ from mergekit.merge_methods.base import TensorEntry, TensorGroup
 from memo_ray.config.merging import MergeRecipe
 from memo_ray.merging.adapters import Adapter
 from memo_ray.merging.checks import Inputs
+from memo_ray.merging.memory import SORTS_AT_ONCE
 from memo_ray.merging.methods import METHODS
 from memo_ray.merging.sparsity import Kept
 from memo_ray.merging.weights import Output, read
@@ -34,10 +36,12 @@ def merge_tensors(
 ) -> None:
     """Merge by every recipe (by id) into its output, on `threads` threads.
 
-    In memory at a time: the largest tensor of the base and of every memory, the next one, and a sort on each thread.
+    In memory at a time: one tensor of the base and of every memory, the next one, and SORTS_AT_ONCE sorts of the
+    largest (`memory.pass_bytes`).
     """
     merges = {name: _Merge(recipe, len(inputs.memories)) for name, recipe in recipes.items()}
-    sparsifying = _Sparsifying(list(merges.values()), len(inputs.memories))
+    largest = max(tensor.elements for tensor in inputs.tensors.values())
+    sparsifying = _Sparsifying(list(merges.values()), len(inputs.memories), largest)
     # For what is not split into stretches; a thread of the pool has one to itself.
     torch.set_num_threads(threads)
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -148,8 +152,8 @@ class _Merge:
 class _Sparsifying:
     """Finds what is kept of task vectors, for every density and seed that merges ask for, tensor by tensor."""
 
-    def __init__(self, merges: Sequence[_Merge], memories: int) -> None:
-        self._memories = memories
+    def __init__(self, merges: Sequence[_Merge], memories: int, largest: int) -> None:
+        self._memories, self._largest = memories, largest
         self._densities: dict[int | None, set[float]] = {}
         for density, seed in filter(None, (merge.sparsity for merge in merges)):
             self._densities.setdefault(seed, set()).add(density)
@@ -160,12 +164,14 @@ class _Sparsifying:
         drawing = {seed: pool.submit(self._draw, seed, stored.size) for seed in self._generators}
         found: dict[int | None, list[Kept]] = {}
         if None in self._densities:
-            sorting = [pool.submit(self._sort, stored, memory) for memory in range(self._memories)]
+            room = Semaphore(max(SORTS_AT_ONCE, SORTS_AT_ONCE * self._largest // max(1, stored.size)))
+            sorting = [pool.submit(self._sort, stored, memory, room) for memory in range(self._memories)]
             found[None] = [future.result() for future in sorting]
         return found | {seed: future.result() for seed, future in drawing.items()}
 
-    def _sort(self, stored: _Stored, memory: int) -> Kept:
-        return Kept.largest(stored.task_vector(memory).abs_(), self._densities[None])
+    def _sort(self, stored: _Stored, memory: int, room: Semaphore) -> Kept:
+        with room:
+            return Kept.largest(stored.task_vector(memory).abs_(), self._densities[None])
 
     def _draw(self, seed: int, size: int) -> list[Kept]:
         # One memory after the other, as mergekit draws.

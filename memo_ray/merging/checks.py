@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 NOT_THE_MODEL = {"transformers_version", "use_cache", "dtype", "torch_dtype", "architectures", "initializer_range"}
 """Keys of config.json that may differ between a base and its fine-tuned models (as may `_...` and `..._token_id`)."""
 
-SORT_BYTES = 28
-"""Memory for an entry of the largest tensor while a task vector of it is sorted: as measured on 24 million entries."""
-WHOLE_BYTES = 56
-"""The same for SLERP, which takes its two task vectors whole."""
-PROCESS_BYTES = 1_000_000_000
-"""Memory of the process itself: its libraries, and the stretches of tensors that its threads work on."""
-
 
 @dataclass(frozen=True)
 class Inputs:
@@ -55,15 +48,6 @@ class Inputs:
     def disk_bytes(self) -> int:
         """What one merged model takes on disk."""
         return sum(tensor.end - tensor.start for tensor in self.tensors.values())
-
-    @property
-    def memory_bytes(self) -> int:
-        """What one pass needs in memory at most, whatever its recipes: one tensor at a time is worked on."""
-        largest = max(self.tensors.values(), key=lambda tensor: tensor.elements)
-        stored = 2 * (largest.end - largest.start) * (len(self.memories) + 1)  # and the next tensor
-        kept = 2 * len(self.memories)  # a byte for each memory's trimmed entries, one for its dropped ones
-        working = max(WHOLE_BYTES, SORT_BYTES * len(self.memories)) + kept
-        return PROCESS_BYTES + stored + largest.elements * working
 
 
 def check(base: Path, memories: Mapping[str, Path], *, adapters: bool = False) -> Inputs:

@@ -46,7 +46,6 @@ def test_inputs_that_fit_say_what_a_merge_needs(made: Path) -> None:
     assert "lm_head.weight" not in found.tensors
     parameters = sum(tensor.elements for tensor in found.tensors.values())
     assert found.disk_bytes == 2 * parameters
-    assert found.memory_bytes > checks.PROCESS_BYTES
 
 
 def test_settings_that_do_not_change_the_model_may_differ(inputs: Path) -> None:
