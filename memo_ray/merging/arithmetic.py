@@ -17,7 +17,7 @@ from mergekit import merge_methods
 from mergekit.merge_methods.base import TensorEntry, TensorGroup
 
 from memo_ray.config.merging import MergeRecipe
-from memo_ray.merging.adapters import Adapter
+from memo_ray.errors import MergeError
 from memo_ray.merging.checks import Inputs
 from memo_ray.merging.memory import SORTS_AT_ONCE
 from memo_ray.merging.methods import METHODS
@@ -49,14 +49,14 @@ def merge_tensors(
         names = sorted(inputs.tensors)
         following = _begin_to_read(inputs, names[0], pool)
         for place, name in enumerate(names):
-            stored = _Stored([reading.result() for reading in following], inputs.adapters, name)
+            stored = _Stored([reading.result() for reading in following], inputs, name)
             following = _begin_to_read(inputs, names[place + 1], pool) if place + 1 < len(names) else []
             kept = sparsifying.keep(stored, pool)
             for one, merge in merges.items():
                 if not merge.method.by_entry:
                     base = stored.base()
                     whole = merge.merged(base, stored.task_vectors(base), kept)
-                    outputs[one].write(name, 0, whole.to(stored.dtype))
+                    outputs[one].write(name, 0, stored.checked(whole, one))
             by_entry = {one: merge for one, merge in merges.items() if merge.method.by_entry}
             starts = range(0, stored.size, STRETCH) if by_entry else ()
             _finish([pool.submit(_merge_stretch, name, start, stored, kept, by_entry, outputs) for start in starts])
@@ -76,7 +76,8 @@ def _merge_stretch(
     of_adapters = stored.adapter_vectors(start, end)
     for one, merge in merges.items():
         taken = of_adapters if of_adapters and merge.method.sums else vectors
-        outputs[one].write(name, start, merge.merged(base, taken, kept, start, end).to(stored.dtype))
+        merged = merge.merged(base, taken, kept, start, end)
+        outputs[one].write(name, start, stored.checked(merged, one))
 
 
 def _finish(work: Sequence[Future[None]]) -> None:
@@ -97,10 +98,11 @@ def _begin_to_read(inputs: Inputs, name: str, pool: ThreadPoolExecutor) -> list[
 class _Stored:
     """One tensor of the base and of every memory, in the memories' format."""
 
-    def __init__(self, rows: Sequence[torch.Tensor], adapters: Sequence[Adapter], name: str) -> None:
+    def __init__(self, rows: Sequence[torch.Tensor], inputs: Inputs, name: str) -> None:
         self._base, *self._memories = rows
+        self._name, self._folders = name, [inputs.base, *inputs.memories.values()]
         self.dtype, self.size = self._base.dtype, self._base.numel()
-        self._adapters = [adapter.task_vector(name) for adapter in adapters]
+        self._adapters = [adapter.task_vector(name) for adapter in inputs.adapters]
 
     def base(self, start: int = 0, end: int | None = None) -> torch.Tensor:
         """Entries of the base in float32."""
@@ -113,6 +115,19 @@ class _Stored:
     def task_vector(self, memory: int) -> torch.Tensor:
         """One memory's tau_i in float32."""
         return self._memories[memory].to(torch.float32, copy=True).sub_(self._base)
+
+    def checked(self, merged: torch.Tensor, recipe: str) -> torch.Tensor:
+        """Merged entries in the memories' format. Raises MergeError when one of them is infinite or not a number."""
+        rounded = merged.to(self.dtype)
+        if bool(rounded.isfinite().all()):
+            return rounded
+        for folder, row in zip(self._folders, (self._base, *self._memories), strict=True):
+            if not bool(row.isfinite().all()):
+                raise MergeError(f"{folder}: {self._name} holds numbers that are not finite; make the model again")
+        raise MergeError(
+            f"{recipe}: {self._name} becomes too large for {str(self.dtype).removeprefix('torch.')}; "
+            "take a smaller scale or a larger density"
+        )
 
     def adapter_vectors(self, start: int, end: int) -> list[torch.Tensor]:
         """The same of adapters, without the rounding that folding them brought; none unless they are merged so."""
