@@ -7,6 +7,7 @@ stores twice is compared with its twin.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -134,8 +135,12 @@ def _load_config(folder: Path) -> Any:
 
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise MergeError(f"{folder / 'config.json'}: cannot be read ({str(error).splitlines()[0][:200]})") from None
+    except Exception as error:  # noqa: BLE001  # a damaged file raises whatever its reader stumbles over
+        raise MergeError(f"{folder / 'config.json'}: cannot be read ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _architecture(base: Path) -> tuple[set[str], dict[str, str]]:
@@ -153,6 +158,8 @@ def _architecture(base: Path) -> tuple[set[str], dict[str, str]]:
             model = AutoModelForCausalLM.from_config(config)
     except ValueError:
         raise MergeError(f"{base}: {config.architectures[0]} is no causal language model; use one as base") from None
+    except Exception as error:  # noqa: BLE001  # as settings that no model has
+        raise MergeError(f"{base / 'config.json'}: describes no model ({_first_line(error)}); save it again") from None
     return set(model.state_dict()), dict(model.all_tied_weights_keys)
 
 
@@ -180,12 +187,26 @@ def _same_config(base: Path, memory: Path) -> None:
 
 def _same_tokenizer(base: Path, memory: Path) -> None:
     of_base, of_memory = _load_tokenizer(base), _load_tokenizer(memory)
-    what = "vocabulary" if of_base.get_vocab() != of_memory.get_vocab() else "chat template"
-    if what == "vocabulary" or of_base.chat_template != of_memory.chat_template:
+    what = ""
+    if of_base.get_vocab() != of_memory.get_vocab():
+        what = "vocabulary"
+    elif _splitting(of_base) != _splitting(of_memory):
+        what = "way of splitting text"
+    elif of_base.chat_template != of_memory.chat_template:
+        what = "chat template"
+    if what:
         raise MergeError(
             f"{memory}: its tokenizer has another {what} than that of its base {base}, which the merged memory gets; "
             "merge only memories that kept the base's tokenizer"
         )
+
+
+def _splitting(tokenizer: Any) -> str:
+    """Everything that decides how a text is split; nothing for a tokenizer that is not of the tokenizers library."""
+    if not tokenizer.is_fast:
+        return ""
+    stated = json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None, "truncation": None}
+    return json.dumps(stated, sort_keys=True)
 
 
 def _load_tokenizer(folder: Path) -> Any:
@@ -193,9 +214,9 @@ def _load_tokenizer(folder: Path) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  # the tokenizers library raises nothing narrower
         raise MergeError(
-            f"{folder}: holds no tokenizer that can be read ({str(error).splitlines()[0][:200]}); "
+            f"{folder}: holds no tokenizer that can be read ({_first_line(error)}); "
             "copy the base's tokenizer files into it"
         ) from None
 

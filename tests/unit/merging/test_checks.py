@@ -75,6 +75,13 @@ def other_vocabulary(folder: Path) -> None:
     path.write_text(json.dumps(data))
 
 
+def other_merges(folder: Path) -> None:
+    path = folder / "a" / "tokenizer.json"
+    data = json.loads(path.read_text())
+    data["model"]["merges"].reverse()
+    path.write_text(json.dumps(data))
+
+
 def other_template(folder: Path) -> None:
     (folder / "b" / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
 
@@ -185,6 +192,7 @@ def index_without_its_file(folder: Path) -> None:
         (no_folder, r"/b: holds no config\.json"),
         (no_tokenizer, "/a: holds no tokenizer that can be read"),
         (other_vocabulary, "/a: its tokenizer has another vocabulary than that of its base"),
+        (other_merges, "/a: its tokenizer has another way of splitting text than that of its base"),
         (other_template, "/b: its tokenizer has another chat template than that of its base"),
         (other_architecture, r"/a: has the architecture \['Qwen2ForCausalLM'\]"),
         (other_settings, r"/a/config\.json: rms_norm_eps is 0\.5"),
