@@ -108,8 +108,10 @@ def merge_memories(config: RunConfig, base: Location, results: Results, attempt:
     from memo_ray.evaluation.selection import choose_epochs
     from memo_ray.evaluation.ways import compare_ways, union_memory
     from memo_ray.merging.ray_merging import sweep
+    from memo_ray.merging.stage import check_trained
 
     assert config.merging is not None  # run_stages asks for this stage only when the section is there
+    check_trained(config, base, results)
     reflections = {name: made.rows("reflections", Reflection) for name, made in results.synthesis.items()}
     epochs = {name: epochs_of(made) for name, made in results.training.items()}
     engine, max_tokens = config.evaluation.engine, config.evaluation.max_tokens

@@ -68,6 +68,11 @@ def check(base: Path, memories: Mapping[str, Path], *, adapters: bool = False) -
     for folder in memories.values():
         _same_config(base, folder)
         _same_tokenizer(base, folder)
+    # From headers alone, before a tied tensor is compared with its twin.
+    shared = set.intersection(*(set(tensors) for tensors in stored.values()))
+    for folder in memories.values():
+        _same_shapes(base, stored[base], folder, {name: stored[folder][name] for name in shared})
+    _known_formats(base, {folder: {tensors[name].dtype for name in shared} for folder, tensors in stored.items()})
     for folder, tensors in stored.items():
         _drop_tied(folder, tensors, tied)
     for folder in memories.values():
