@@ -19,9 +19,9 @@ from memo_ray.config.loading import validate
 from memo_ray.config.run import RunConfig
 from memo_ray.continual.certificate import sign
 from memo_ray.continual.dropping import chunks_of, drop, write_without
-from memo_ray.continual.finding import find
+from memo_ray.continual.finding import copies_of, find
 from memo_ray.continual.forgotten import Forgotten, How, left_out, read_forgotten, write_forgotten
-from memo_ray.continual.probes import at_base_level, kept_share, probe, probes_of
+from memo_ray.continual.probes import RULE, at_base_level, kept_share, probe, probes_of
 from memo_ray.continual.recipes import merging_for
 from memo_ray.continual.registering import part_name, register
 from memo_ray.errors import ConfigError, StoreError
@@ -187,6 +187,7 @@ def finish(
         recall = probe(engine, systems, probes, asking.max_tokens, progress=run.console.progress)
     body = body_of(run, entry, before, after, recall)
     body["base"] = {"name": run.config.training.base, "digest": base.digest}
+    body["copies"] = copies_of(entry.digest, results.corpora)
     body["dropped"] = {"own": len(dropped.own), "shared": len(dropped.shared)}
     body["questions"] = {group: [row.question_id for row in probes[group]] for group in ("own", "shared")}
     name = f"{FOLDER}/{after[0].name}/{after[0].version}.certificate.json"
@@ -241,6 +242,8 @@ def body_of(
         "recall": recall,
         "verdict": {
             "at_base_level": at_base_level(own["own"], is_now["own"]),
+            "rule": RULE,
+            "n": is_now["own"]["n"],
             "rest_kept": kept_share(was["rest"], is_now["rest"]),
             "others_kept": kept_share(was["others"], is_now["others"]),
         },

@@ -92,9 +92,7 @@ def test_a_second_document_waits_for_one_that_was_killed(
         patch.setattr(module, stage, killed)
         with pytest.raises(KeyboardInterrupt):
             forgets(run, "bell")
-    with pytest.raises(
-        ConfigError, match=r"bell of corpus law: is being forgotten .* bell --corpus law"
-    ):
+    with pytest.raises(ConfigError, match=r"bell of corpus law: is being forgotten .* bell --corpus law"):
         forgets(run, "salt")
     assert [forgets(run, "bell"), forgets(run, "salt")] == ["bell", "salt"]
     assert [row.done for row in read_forgotten(run.place)] == [True, True]
