@@ -144,8 +144,8 @@ def at_base_level(base: Recall, after: Recall) -> bool | None:
         return None
     if excess <= MARGIN * n:
         return True if n >= FEWEST else None
-    from scipy.stats import fisher_exact
+    from scipy.stats import hypergeom
 
-    counts = [[after["recalled"], n - after["recalled"]], [base["recalled"], n - base["recalled"]]]
-    _, p = fisher_exact(counts, alternative="greater")
-    return None if float(p) >= SIGNIFICANT else False
+    # Fisher's exact test: so many or more of all recalled questions would fall to the memory by chance.
+    p = float(hypergeom.sf(after["recalled"] - 1, 2 * n, after["recalled"] + base["recalled"], n))
+    return None if p >= SIGNIFICANT else False
