@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import pickle
 import sys
 import threading
@@ -23,14 +22,10 @@ from typing import Any
 
 import uvloop
 
-from memo_ray.config.models import VllmModel
+from memo_ray.config.models import ModelConfig, VllmModel
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.models.vllm import VllmChatModel
-from memo_ray.synthesis import worker
-from memo_ray.synthesis.worker import RowWorker
 
-TAPE = "MEMO_TAPE"
-"""The environment variable that tells an actor where the tape and the files of the windows are."""
 LOOK_S = 0.02
 TICK_S = 0.005
 
@@ -159,14 +154,31 @@ def place(frame: Any) -> str:
     return "asyncio"
 
 
+class Unstopped(VllmChatModel):
+    """An engine that generates as many tokens as it may, since an end of text does not end its reply."""
+
+    def _sampling(self, request: ChatRequest, max_tokens: int, final_only: bool) -> Any:
+        sampling = super()._sampling(request, max_tokens, final_only)
+        sampling.ignore_eos = True
+        return sampling
+
+    async def alone(self, entry: Entry) -> Any:
+        """The engine's own output for a prompt of the tape, past everything of ours but the chat template."""
+        last = None
+        sampling = self._sampling(entry.request, entry.tokens, True)
+        prompt = {"prompt_token_ids": self.prompt_tokens(entry.request)}
+        async for output in self._engine.generate(prompt, sampling, entry.request.request_id):
+            last = output
+        assert last is not None
+        return last
+
+
 class ReplayedModel:
     """The pipeline's ChatModel: the engine works as long as the tape says, the tape's reply is what is read."""
 
     def __init__(self, model: VllmChatModel, tape: Tape) -> None:
         self.name, self._model, self._tape = model.name, model, tape
         self._windows = Windows("pipeline", tape)
-        sampling = model._sampling
-        model._sampling = lambda request, most, final: unstopped(sampling(request, most, final))  # type: ignore[method-assign]
 
     async def chat(self, request: ChatRequest) -> ChatReply:
         """The tape's reply, once the engine has generated as much."""
@@ -195,27 +207,12 @@ def entry_request(request: ChatRequest, entry: Entry) -> ChatRequest:
     )  # fmt: skip
 
 
-def unstopped(sampling: Any) -> Any:
-    """The same sampling, which an end of text does not end."""
-    sampling.ignore_eos = True
-    return sampling
-
-
-async def open_replayed(config: Any, path: Path | None, journal: Path | None = None) -> ReplayedModel:
-    """In the place of `open_model`: the engine of the settings, with the tape that the environment names."""
-    assert path is not None
-    model = await VllmChatModel.start(config, path)
-    folder = Path(os.environ[TAPE])
+async def open_replayed(folder: Path, config: ModelConfig, path: Path | None, _: Path | None) -> ReplayedModel:
+    """In the place of `open_model`: the engine of the settings, with the tape that `folder` holds."""
+    assert isinstance(config, VllmModel) and path is not None
+    model = await Unstopped.start(config, path)
     (folder / "pipeline.ready").touch()
     return ReplayedModel(model, Tape.read(folder))
-
-
-class ReplayedWorker(RowWorker):
-    """The stage's own actor, whose engine is opened with the tape."""
-
-    def __init__(self, *args: Any) -> None:
-        worker.open_model = open_replayed  # type: ignore[assignment]
-        super().__init__(*args)
 
 
 def run_plain(folder: Path, config: VllmModel, model: Path, windows: int, at_once: int) -> None:
@@ -225,7 +222,7 @@ def run_plain(folder: Path, config: VllmModel, model: Path, windows: int, at_onc
 
 async def plain(tape: Tape, config: VllmModel, path: Path, windows: int, at_once: int) -> None:
     """The tape's prompts on vLLM alone: each as soon as what it needs is answered, `at_once` documents at a time."""
-    model = await VllmChatModel.start(config, path)
+    model = await Unstopped.start(config, path)
     (tape.folder / "plain.ready").touch()
     seen = Windows("plain", tape)
     for number in range(windows):
@@ -239,19 +236,15 @@ async def plain(tape: Tape, config: VllmModel, path: Path, windows: int, at_once
     await model.close()
 
 
-async def document(entries: list[Entry], model: VllmChatModel, seen: Windows, gate: asyncio.Semaphore) -> None:
+async def document(entries: list[Entry], model: Unstopped, seen: Windows, gate: asyncio.Semaphore) -> None:
     """All prompts of one document."""
     answered = {entry.request.request_id: asyncio.Event() for entry in entries}
 
     async def one(entry: Entry) -> None:
         for need in entry.needs:
             await answered[need].wait()
-        asked, last = time.monotonic(), None
-        tokens = model.prompt_tokens(entry.request)
-        sampling = unstopped(model._sampling(entry.request, entry.tokens, True))
-        async for output in model._engine.generate({"prompt_token_ids": tokens}, sampling, entry.request.request_id):
-            last = output
-        assert last is not None
+        asked = time.monotonic()
+        last = await model.alone(entry)
         seen.note(entry, asked, len(last.outputs[0].token_ids), int(last.num_cached_tokens or 0))
         answered[entry.request.request_id].set()
 

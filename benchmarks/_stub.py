@@ -16,9 +16,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,9 @@ from memo_ray.config.synthesis import Connections, HeldOut, SynthesisConfig
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.progress import unheard
 from memo_ray.ray_session import session
-from memo_ray.synthesis import ray_synthesis, worker
-from memo_ray.synthesis.worker import RowWorker
+from memo_ray.synthesis.ray_pass import Pass
+from memo_ray.synthesis.ray_synthesis import synthesise
 
-ROOT, DELAY = "MEMO_STUB_ROOT", "MEMO_STUB_DELAY_S"
 ONLY_DIRECT = ("indirect", "consolidation", "verification", "entities", "connections")
 
 
@@ -66,9 +66,9 @@ class Stub:
 
     name = "stub"
 
-    def __init__(self) -> None:
-        self._asked = os.open(Path(os.environ[ROOT]) / "asked", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        self._delay_s = float(os.environ[DELAY])
+    def __init__(self, root: Path, delay_s: float) -> None:
+        self._asked = os.open(root / "asked", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._delay_s = delay_s
 
     async def chat(self, request: ChatRequest) -> ChatReply:
         """A reply after the delay."""
@@ -87,49 +87,42 @@ class Stub:
         os.close(self._asked)
 
 
-async def open_stub(*_: Any) -> Stub:
+async def open_stub(root: Path, delay_s: float, *_: Any) -> Stub:
     """In the place of `open_model`."""
-    return Stub()
+    return Stub(root, delay_s)
 
 
-class StubWorker(RowWorker):
-    """The stage's own actor with the stub."""
+class ForgetfulPass(Pass):
+    """A pass that keeps its rows in the driver's memory instead of a file each, and no replies."""
 
-    def __init__(self, *args: Any) -> None:
-        worker.open_model = open_stub  # type: ignore[assignment]
-        super().__init__(*args)
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.journal = None
+        self._kept: list[dict[str, str]] = []
 
+    def keep(self, results: ray.data.Dataset) -> None:
+        """Run the pass."""
+        self._kept.extend(results.iter_rows())
 
-class ForgetfulWorker(StubWorker):
-    """The same, which keeps no replies."""
-
-    def _replies_of(self, row_id: str) -> Path | None:
-        return None
-
-
-def forget() -> None:
-    """Let rows stay in the driver's memory, instead of a file each."""
-    kept: list[dict[str, str]] = []
-
-    def collect(dataset: Any, *_: Any, **__: Any) -> None:
-        kept.extend(dataset.iter_rows())
-
-    ray.data.Dataset.write_parquet = collect  # type: ignore[method-assign]
-    ray_synthesis.Pass.outputs = lambda _: iter([("memory", kept)])  # type: ignore[method-assign, assignment]
+    def outputs(self) -> Iterator[tuple[str, list[dict[str, str]]]]:
+        """All rows at once."""
+        yield "memory", self._kept
 
 
 def run(root: Path, plan: Plan) -> dict[str, Any]:
     """The stage to its end; its seconds, without the cluster's start."""
-    os.environ[ROOT], os.environ[DELAY] = str(root), str(plan.delay_s)
     made = corpus(root, plan.documents, plan.words, groups=max(1, plan.documents // 20))
-    ray_synthesis.RowWorker = StubWorker if plan.checkpoints else ForgetfulWorker  # type: ignore[misc]
-    if not plan.checkpoints:
-        forget()
+    passes = partial(Pass if plan.checkpoints else ForgetfulPass, opener=partial(open_stub, root, plan.delay_s))
     with session(root / "logs"), Store(root).attempt("synthesis", "synthesis", "1" * 64, {}, {}) as attempt:
         begun = time.monotonic()
-        ray_synthesis.synthesise(plan.config(), made, None, attempt, unheard)
+        synthesise(plan.config(), made, None, attempt, unheard, passes)
         seconds = time.monotonic() - begun
     return {"seconds": round(seconds, 2)}
+
+
+def is_finished(root: Path) -> bool:
+    """Whether `run` has made its artefact below `root`."""
+    return Store(root).find("synthesis", "1" * 64) is not None
 
 
 def finished(root: Path) -> Artifact:

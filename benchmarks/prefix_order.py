@@ -1,6 +1,7 @@
 """Prompt tokens that an engine has to compute in the stage's order and in a random one; prints one JSON line.
 
     python benchmarks/prefix_order.py [--chunks 750] [--chunk_tokens 8000] [--pool 230000] [--violations 0.15]
+        [--work FOLDER] [--until S]
 
 The stage's own recipe and prompt files run for every chunk (Steps 1 to 4, rewriting, held-out questions), as many
 chunks at once as `chunks_in_flight` says, on an engine that is simulated exactly as to what it has computed: a pool of
@@ -9,21 +10,27 @@ least recently used given away first, a finished prompt's last blocks before its
 has tokens. The same prompts then come in a random order that keeps their dependencies, as many at once on average. A
 word counts as a token. `prefill_share` is tokens computed in the first case over those in the second;
 `instruction_first_share` is the same for prompts in the stage's order that put the text last.
+
+Each simulated order is kept in `--work`: after `--until` seconds none is begun, and run again on the same folder the
+script goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import heapq
 import json
+import pickle
 import random
-from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from _made_up import SYLLABLES, Writer
+from _simulated import Asked, Blocks, Engine
 
 from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.models.chat import ChatReply, ChatRequest
@@ -31,120 +38,6 @@ from memo_ray.rows import Chunk
 from memo_ray.synthesis.pairs import Source
 from memo_ray.synthesis.recipe import Unit, synthesise_unit
 from memo_ray.synthesis.settings import StepSettings
-
-BLOCK = 16
-END_OF_TEXT = "\n</text>\n"
-
-
-@dataclass(eq=False)
-class Asked:
-    """A prompt: the keys of its full blocks (those of the common beginning are shared), its length, its reply's."""
-
-    unit: int
-    keys: tuple[list[int], list[int]]
-    prompt_tokens: int
-    output_tokens: int
-    needs: tuple[Asked, ...] = ()
-    held: list[Any] = field(default_factory=list)
-
-
-class Engine:
-    """The pool and the clock. `submit` prompts; `finish_one` returns the next that is done."""
-
-    def __init__(self, pool_tokens: int) -> None:
-        self.capacity = pool_tokens // BLOCK
-        self.in_use: Counter[Any] = Counter()
-        self.free: OrderedDict[Any, None] = OrderedDict()
-        self.waiting: deque[Asked] = deque()
-        self.running: list[tuple[int, int, Asked]] = []
-        self.now = self.computed = self.prompts = self.busy = 0
-
-    def submit(self, asked: Asked) -> None:
-        """Queue a prompt, first come first served."""
-        self.waiting.append(asked)
-        self._admit()
-
-    def _admit(self) -> None:
-        while self.waiting and self._start(self.waiting[0]):
-            self.waiting.popleft()
-
-    def _start(self, asked: Asked) -> bool:
-        keys = asked.keys[0] + asked.keys[1]
-        hits = 0
-        # The last token is always computed, since its output is what the reply starts from.
-        while hits < min(len(keys), (asked.prompt_tokens - 1) // BLOCK) and (
-            keys[hits] in self.in_use or keys[hits] in self.free
-        ):
-            hits += 1
-        own = -(-(asked.prompt_tokens + asked.output_tokens) // BLOCK) - len(keys)
-        held = [*keys, *((id(asked), number) for number in range(own))]
-        kept = sum(key not in self.in_use for key in held)
-        if len(self.in_use) + kept > self.capacity:
-            return False
-        for key in held:
-            self.in_use[key] += 1
-            self.free.pop(key, None)
-        while len(self.in_use) + len(self.free) > self.capacity:
-            self.free.popitem(last=False)
-        asked.held = held
-        self.computed += asked.prompt_tokens - hits * BLOCK
-        self.prompts += 1
-        heapq.heappush(self.running, (self.now + asked.output_tokens, self.prompts, asked))
-        return True
-
-    def finish_one(self) -> Asked:
-        """Let time go on until a prompt is done."""
-        end, _, asked = heapq.heappop(self.running)
-        self.busy += (end - self.now) * (len(self.running) + 1)
-        self.now = end
-        for key in reversed(asked.held):
-            self.in_use[key] -= 1
-            if not self.in_use[key]:
-                del self.in_use[key]
-                self.free[key] = None
-        asked.held = []
-        self._admit()
-        return asked
-
-
-class Blocks:
-    """From a conversation to the keys of its blocks; what comes before the end of a chunk's text is hashed once."""
-
-    def __init__(self, text_last: bool) -> None:
-        self._text_last = text_last
-        self._beginnings: dict[str, tuple[list[int], list[str], int]] = {}
-
-    def of(self, unit: int, request: ChatRequest, output_tokens: int) -> Asked:
-        """The prompt that `request` is; as many blocks of its beginning as hold nothing else are shared."""
-        said = "".join(f"<|im_start|>{m['role']}\n{m['content']} <|im_end|>\n" for m in request.messages)
-        said += "<|im_start|>assistant\n"
-        beginning, mark, rest = said.partition(END_OF_TEXT)
-        if not mark:
-            beginning, rest = "", said
-        elif self._text_last:
-            head, _, text = beginning.partition("<text>\n")
-            beginning, rest = head + rest, f"<text>\n{text}{mark}"
-        shared, left, length = self._hashed(beginning + mark) if not self._text_last else ([], [], 0)
-        words = left + (beginning + rest if self._text_last else rest).split()
-        keys, _ = chain(words, shared[-1] if shared else 0)
-        return Asked(unit, (shared, keys), length - len(left) + len(words), output_tokens)
-
-    def _hashed(self, beginning: str) -> tuple[list[int], list[str], int]:
-        if beginning not in self._beginnings:
-            words = beginning.split()
-            keys, left = chain(words, 0)
-            self._beginnings[beginning] = keys, left, len(words)
-        return self._beginnings[beginning]
-
-
-def chain(words: list[str], before: int) -> tuple[list[int], list[str]]:
-    """The keys of the full blocks of `words`, each a hash over everything before it; and the words left over."""
-    keys = []
-    full = len(words) // BLOCK * BLOCK
-    for start in range(0, full, BLOCK):
-        before = hash((before, *words[start : start + BLOCK]))
-        keys.append(before)
-    return keys, words[full:]
 
 
 class Generator:
@@ -237,33 +130,71 @@ def unit_of(number: int, tokens: int) -> Unit:
     )
 
 
+@dataclass
+class Order:
+    """One order of the prompts, simulated: the tokens that were computed, and how many prompts ran at once."""
+
+    computed: int
+    at_once: float
+    asked: list[Asked]
+
+
+def of_the_stage(options: argparse.Namespace, *, text_last: bool) -> Order:
+    """The stage's own order."""
+    stage = Stage(Engine(options.pool), Blocks(text_last), options.violations)
+    units = [unit_of(number, options.chunk_tokens) for number in range(options.chunks)]
+    asyncio.run(stage.run(units, StepSettings.load(SynthesisConfig())))
+    return Order(stage.engine.computed, stage.engine.busy / stage.engine.now, stage.asked)
+
+
+def at_random(options: argparse.Namespace, ours: Order) -> Order:
+    """The prompts of `ours` in a random order."""
+    engine = Engine(options.pool)
+    in_random_order(ours.asked, engine, max(1, round(ours.at_once)), seed=0)
+    return Order(engine.computed, engine.busy / engine.now, [])
+
+
+def kept(work: Path | None, name: str, ends: float, run: Callable[[], Order]) -> Order:
+    """What `run` gives; with `work`, what it gave before."""
+    if work is None:
+        return run()
+    file = work / f"{name}.pickle"
+    if file.is_file():
+        return pickle.loads(file.read_bytes())
+    if time.monotonic() > ends:
+        sys.exit(f"time is up before {name}: run the same command again to go on")
+    found = run()
+    work.mkdir(parents=True, exist_ok=True)
+    file.with_suffix(".part").write_bytes(pickle.dumps(found))
+    file.with_suffix(".part").rename(file)
+    return found
+
+
 def main() -> None:
     """Run the stage's order, replay it at random and print one line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chunks", type=int, default=750)
     parser.add_argument("--chunk_tokens", type=int, default=8000)
     parser.add_argument("--pool", type=int, default=230_000, help="tokens that the engine's cache holds")
     parser.add_argument("--violations", type=float, default=0.15, help="share of pairs that are rewritten, each time")
+    parser.add_argument("--work", type=Path, help="folder in which each simulated order is kept")
+    parser.add_argument("--until", type=float, default=float("inf"), help="start no order after so many seconds")
     options = parser.parse_args()
-    settings = StepSettings.load(SynthesisConfig())
-    units = [unit_of(number, options.chunk_tokens) for number in range(options.chunks)]
-    ours, text_last = (Stage(Engine(options.pool), Blocks(last), options.violations) for last in (False, True))
-    for stage in (ours, text_last):
-        asyncio.run(stage.run(units, settings))
-    at_once = max(1, round(ours.engine.busy / ours.engine.now))
-    shuffled = Engine(options.pool)
-    in_random_order(ours.asked, shuffled, at_once, seed=0)
+    keep = partial(kept, options.work, ends=time.monotonic() + options.until)
+    ours = keep("ours", run=lambda: of_the_stage(options, text_last=False))
+    shuffled = keep("random", run=lambda: at_random(options, ours))
+    text_last = keep("text-last", run=lambda: of_the_stage(options, text_last=True))
     print(
         json.dumps(
             {
-                "prefill_share": round(ours.engine.computed / shuffled.computed, 4),
-                "instruction_first_share": round(text_last.engine.computed / shuffled.computed, 4),
+                "prefill_share": round(ours.computed / shuffled.computed, 4),
+                "instruction_first_share": round(text_last.computed / shuffled.computed, 4),
                 "prompts": len(ours.asked),
                 "prompts_with_the_text": sum(asked.prompt_tokens > options.chunk_tokens for asked in ours.asked),
                 "prompt_tokens": sum(asked.prompt_tokens for asked in ours.asked),
-                "computed_in_order": ours.engine.computed,
+                "computed_in_order": ours.computed,
                 "computed_at_random": shuffled.computed,
-                "at_once": at_once,
+                "at_once": max(1, round(ours.at_once)),
             }
         )
     )

@@ -22,7 +22,6 @@ import asyncio
 import json
 import math
 import multiprocessing
-import os
 import random
 import shutil
 import statistics
@@ -30,11 +29,12 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from _made_up import ENGLISH, Writer, corpus
-from _replayed import LOOK_S, TAPE, Entry, ReplayedWorker, Tape, run_plain
+from _replayed import LOOK_S, Entry, Tape, open_replayed, run_plain
 
 from memo_ray.artifacts.store import Artifact, Store
 from memo_ray.config.models import VllmModel
@@ -236,13 +236,13 @@ def replay(config: SynthesisConfig, made: Artifact, model: Path, folder: Path) -
     import ray
 
     from memo_ray.ray_session import session
-    from memo_ray.synthesis import ray_synthesis
+    from memo_ray.synthesis.ray_pass import Pass
+    from memo_ray.synthesis.ray_synthesis import synthesise
 
-    os.environ[TAPE] = str(folder)
-    ray_synthesis.RowWorker = ReplayedWorker  # type: ignore[misc]
+    passes = partial(Pass, opener=partial(open_replayed, folder))
     with session(folder / "logs"), Store(folder).attempt("synthesis", "synthesis", "1" * 64, {}, {}) as attempt:
         assert ray.is_initialized()
-        ray_synthesis.synthesise(config, made, model, attempt, unheard)
+        synthesise(config, made, model, attempt, unheard, passes)
         stopped = folder / "stop"
         return time.time() - stopped.stat().st_mtime if stopped.exists() else 0.0
 

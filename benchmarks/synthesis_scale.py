@@ -1,18 +1,24 @@
 """Memory of a synthesis as its corpus grows; prints one JSON line.
 
-    python benchmarks/synthesis_scale.py [--rows 500 2000] [--words 60] [--target 1000000]
+    python benchmarks/synthesis_scale.py [--rows 500 2000] [--words 60] [--target 1000000] [--work FOLDER] [--until S]
 
 Steps 1a to 5 are reduced to one prompt a chunk (`_stub.py`), which an engine without delay answers, so that what is
-measured is Ray Data, the actor, the files and the assembly. For each number of rows, in processes of its own:
-`peak_mib`, the largest sum of the proportional set sizes of the driver, its cluster and the object store, looked at
-twice a second; `rows_per_s`. `kib_a_row` is the slope between the smallest and the largest number of rows,
-`target_gib` the line through them at `--target` rows: an extrapolation, unless that many were run.
+measured is Ray Data, the actor, the files and the assembly. For each number of rows, in processes of its own, looked at
+twice a second: `peak_mib`, the largest sum of the proportional set sizes of the driver, its cluster and the object
+store; `driver_mib`, the largest of the driver alone; `rows_per_s`. `kib_a_row` and `driver_kib_a_row` are their slopes
+between the two largest numbers of rows. The object store and the actors are bounded, so `target_gib`, the memory at
+`--target` rows, is the larger sum of the two with the driver's slope alone: an extrapolation.
+
+Sizes that are done are kept in `--work`: after `--until` seconds no other is begun, and run again on the same folder
+the script goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -24,10 +30,10 @@ from _stub import Plan, family, finished, start, wait
 LOOK_S = 0.5
 
 
-def mebibytes(pid: int) -> float:
-    """Proportional set sizes of a process and all its descendants: what they share is counted once."""
+def mebibytes(members: list[int]) -> float:
+    """Proportional set sizes of processes: what they share is counted once."""
     total = 0
-    for member in family(pid):
+    for member in members:
         with suppress(OSError):  # it has ended meanwhile
             lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
             total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
@@ -37,14 +43,30 @@ def mebibytes(pid: int) -> float:
 def measure(root: Path, plan: Plan) -> dict[str, Any]:
     """One run of the stage."""
     process = start(root, plan)
-    peak = 0.0
+    peak = driver = 0.0
     while process.poll() is None:
-        peak = max(peak, mebibytes(process.pid))
+        peak = max(peak, mebibytes(family(process.pid)))
+        driver = max(driver, mebibytes([process.pid]))
         time.sleep(LOOK_S)
     seconds = wait(process)["seconds"]
     assert finished(root).record.facts["units"] == plan.documents
-    rate = plan.documents / seconds
-    return {"rows": plan.documents, "peak_mib": round(peak), "seconds": seconds, "rows_per_s": round(rate, 1)}
+    return {
+        "rows": plan.documents, "peak_mib": round(peak), "driver_mib": round(driver), "seconds": seconds,
+        "rows_per_s": round(plan.documents / seconds, 1),
+    }  # fmt: skip
+
+
+def measured(work: Path, rows: int, words: int, ends: float) -> dict[str, Any]:
+    """One size, unless `work` has it already."""
+    file = work / f"{rows}-{words}.json"
+    if not file.is_file():
+        if time.monotonic() > ends:
+            sys.exit(f"time is up before {rows} rows: run the same command again to go on")
+        root = work / str(rows)
+        shutil.rmtree(root, ignore_errors=True)
+        file.write_text(json.dumps(measure(root, Plan(rows, words, steps=False))))
+        shutil.rmtree(root)
+    return json.loads(file.read_text())
 
 
 def main() -> None:
@@ -53,22 +75,25 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=(500, 2000))
     parser.add_argument("--words", type=int, default=60, help="of a chunk")
     parser.add_argument("--target", type=int, default=1_000_000)
+    parser.add_argument("--work", type=Path, help="folder of the sizes that are done; kept")
+    parser.add_argument("--until", type=float, default=float("inf"), help="begin no size after so many seconds")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="scale-", dir="/tmp") as name:
-        runs = []
-        for rows in sorted(options.rows):
-            plan = Plan(rows, options.words, steps=False)
-            runs.append(measure(Path(name) / str(rows), plan))
-    first, last = runs[0], runs[-1]
+    ends = time.monotonic() + options.until
+    with tempfile.TemporaryDirectory(prefix="scale-", dir="/tmp") as scratch:
+        work = options.work or Path(scratch)
+        work.mkdir(parents=True, exist_ok=True)
+        runs = [measured(work, rows, options.words, ends) for rows in sorted(options.rows)]
     told: dict[str, Any] = {"runs": runs, "words": options.words}
     if len(runs) > 1:
-        slope = (last["peak_mib"] - first["peak_mib"]) / (last["rows"] - first["rows"])
-        at_target = last["peak_mib"] + slope * (options.target - last["rows"])
-        told |= {"kib_a_row": round(1024 * slope, 2), "target_rows": options.target}
+        first, last = runs[-2:]
+        more, left = last["rows"] - first["rows"], options.target - last["rows"]
+        slope, driver = (1024 * (last[name] - first[name]) / more for name in ("peak_mib", "driver_mib"))
+        peak = max(first["peak_mib"], last["peak_mib"]) / 1024
         told |= {
-            "target_gib": round(at_target / 1024, 2),
+            "kib_a_row": round(slope, 2), "driver_kib_a_row": round(driver, 2), "target_rows": options.target,
+            "target_gib": round(peak + driver * left / 2**20, 2),
             "target_hours": round(options.target / last["rows_per_s"] / 3600, 1),
-        }
+        }  # fmt: skip
     print(json.dumps(told))
 
 

@@ -36,7 +36,8 @@ from memo_ray.models.sources import resolve
 from memo_ray.training.checkpoints import Epoch
 from memo_ray.training.examples import Examples
 from memo_ray.training.flops import peak_flops
-from memo_ray.training.loop import Job, Worker
+from memo_ray.training.job import Job
+from memo_ray.training.loop import Worker
 
 MICRO_BATCH = 8
 

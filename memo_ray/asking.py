@@ -92,6 +92,7 @@ def serve_run(workspace: Workspace, changes: dict[str, Any]) -> None:
             workspace.keep(ADDRESS, json.dumps({"url": served.url, **this_process()}))
             named = "".join(f", memo/{memory}" for memory in config.memories)
             print(f"serving {workspace.where} at {served.url}/v1   (models: memo, memory{named}; Ctrl-C ends it)")
+            print(f"  console: {served.url}/")
             print(f'  memo ask {workspace.where} "..."', flush=True)
             stop.wait()
             workspace.console.say("stopping")
@@ -159,14 +160,19 @@ def start(workspace: Workspace, serving: ServingConfig, models: tuple[str | None
 
 
 def ledgers_of(results: Results) -> tuple[LedgerFiles, ...]:
-    """The tables that citations come from, corpus by corpus."""
+    """The tables that citations come from, corpus by corpus, and what evaluation, if it is done, says of recall."""
     from memo_ray.citations.files import LedgerFiles
 
+    evaluated = {}
+    if results.evaluation is not None:
+        answers = results.evaluation.location("answers.parquet")
+        evaluated = {"answers": str(answers), "system": results.evaluation.record.facts["systems"]["memory"]}
     return tuple(
         LedgerFiles(
             reflections=str(synthesis.location("reflections.parquet")),
             ledger=str(synthesis.location("ledger.parquet")),
             chunks=str(results.corpora[name].location("chunks.parquet")),
+            **evaluated,
         )
         for name, synthesis in results.synthesis.items()
         if name in results.corpora

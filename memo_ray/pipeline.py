@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 """In this order. Serving is not an artefact: evaluation starts it for its protocol questions, `memo serve` for good."""
 
-VERSIONS = {"corpus": 2, "synthesis": 3, "training": 2, "advice": 1, "merging": 2, "evaluation": 3}
+VERSIONS = {"corpus": 2, "synthesis": 4, "training": 3, "advice": 2, "merging": 2, "evaluation": 4}
 """Raised when a stage's code changes what it makes; part of the fingerprint."""
 
 NOT_SEMANTIC = {
@@ -185,10 +185,13 @@ def import_reflections(run: Workspace, corpus: CorpusConfig, may_run: bool) -> A
 
 def make_training(run: Workspace, name: str, synthesis: Artifact, may_run: bool) -> Artifact:
     """`reflections` → Hugging Face folders `epoch-1` to `epoch-N` (paper, Section 4.2)."""
-    config = run.config.training
-    base = base_model(config)
+    config, base = run.config.training, base_model(run.config.training)
 
     def build(attempt: Attempt) -> None:
+        if run.config.merging is not None:
+            from memo_ray.merging.ray_trials import check_before_training
+
+            check_before_training(run.config.merging, base.location, len(run.config.corpora))
         from memo_ray.training.ray_training import train_memory
 
         train_memory(config, synthesis.rows("reflections", Reflection), base.location, attempt, run.console.progress)

@@ -92,7 +92,8 @@ def needs_of(config: RunConfig, stages: Container[str] | None = None) -> Needs:
         gpus = max((sum(model.replicas * model.gpus for model in group) for group in engines), default=0)
         return replace(needs, gpus=max(gpus, config.training.workers * trains), compiler=True)
     answering = max((sum(engine_memory(model) for model in group) for group in engines), default=0)
-    training = (config.training.workers * (TRAINER + 3 * base) + TRAINING_STATE * base) * trains
+    # State twice: what is trained, and the copies that are being saved.
+    training = (config.training.workers * (TRAINER + 3 * base) + 2 * TRAINING_STATE * base) * trains
     return replace(needs, memory=RAY + max(answering, training), cpu_engine=True, compiler=True)
 
 

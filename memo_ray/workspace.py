@@ -43,6 +43,7 @@ class Workspace:
         self._open = ExitStack()
         self._ray_started = False
         self._checked = False
+        self._trying = False
         self.stages: Container[str] | None = None
         """The stages that this command may run; None: any."""
 
@@ -93,7 +94,7 @@ class Workspace:
     def note(self, name: str, fingerprint: str) -> None:
         """Note that with the run's settings artefact `name` has this fingerprint; what was made from another goes."""
         current = self.current()
-        if current.get(name) == fingerprint:
+        if self._trying or current.get(name) == fingerprint:
             return
         stage, _, corpus = name.partition("-")
         later = LATER[stage]
@@ -103,6 +104,15 @@ class Workspace:
             if not (other.partition("-")[0] in later and (not corpus or other.partition("-")[2] in ("", corpus)))
         }
         self.keep("current.json", json.dumps(kept | {name: fingerprint}, indent=1))
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """What is made meanwhile stays in the store and is not noted as the run's, so that it may still be refused."""
+        self._trying = True
+        try:
+            yield
+        finally:
+            self._trying = False
 
     def unnote(self, names: Iterable[str]) -> None:
         """Note that artefacts `names` are no longer the run's."""

@@ -114,10 +114,6 @@ class LocalPlace(Place):
             folder.mkdir(parents=True, exist_ok=True)
             yield folder
 
-    def gathered(self, name: str) -> Path:
-        """The folder itself."""
-        return self.folder / name
-
     def adopt(self, source: Place, name: str, target: str) -> list[FileEntry]:
         """Links to the same files where the file system can link, copies elsewhere."""
         found = source.location(name)

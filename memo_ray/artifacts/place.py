@@ -76,10 +76,6 @@ class Place(ABC):
         """Yield a local folder whose files are added to folder `name`; several processes may do so at once."""
 
     @abstractmethod
-    def gathered(self, name: str) -> Path:
-        """A local folder with every file of the shared folder `name`."""
-
-    @abstractmethod
     def adopt(self, source: Place, name: str, target: str) -> list[FileEntry]:
         """Have the stored folder `name` of `source` as folder `target` here too, without moving its bytes.
 

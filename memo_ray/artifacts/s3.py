@@ -168,14 +168,6 @@ class S3Place(Place):
             yield scratch
             self.child(name).upload(scratch)
 
-    def gathered(self, name: str) -> Path:
-        """Everything below `name/`, downloaded."""
-        place = self.child(name)
-        with told(place.url):
-            names = list(place.names())
-            with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-                return place.fetch(pool.map(place.entry, names))
-
     def entry(self, name: str) -> FileEntry:
         """Size of an object, and the digest that it was uploaded with (empty: by another program)."""
         head = client().head_object(Bucket=self.bucket, Key=self.key(name))

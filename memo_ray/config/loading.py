@@ -133,7 +133,8 @@ def explain(item: Any, where: str) -> str:
         known = known_keys(item["loc"][:-1])
         near = difflib.get_close_matches(loc[-1], known, n=1)
         remedy = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(known))}"
-        message = f"unknown key; {remedy}"
+        # Known to another choice of the same place: as `density` to other methods than `linear`.
+        message = f"{item['loc'][-2]} takes no {loc[-1]}" if loc[-1] in known else f"unknown key; {remedy}"
     elif item["type"] == "missing":
         message = "is required"
     elif item["type"] == "union_tag_not_found":

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from memo_ray.config.base import Settings
 
-Density = Annotated[float, Field(gt=0, le=1)]
+Density = Annotated[float, Field(ge=0.01, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -21,7 +21,7 @@ class TaskArithmetic(Settings):
     """Sum of task vectors, each with weight `scale`."""
 
     method: Literal["task_arithmetic"]
-    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    scale: float = Field(default=1.0, gt=0, le=10)
 
 
 class Slerp(Settings):

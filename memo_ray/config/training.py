@@ -73,8 +73,8 @@ class TrainingConfig(Settings):
     cpus_per_worker: int = Field(default=1, ge=1)
     """Cores of a CPU worker; ignored with GPUs."""
     seed: int = Field(default=42, ge=0)
-    state_every_s: float = Field(default=60, ge=0)
-    """At the end of an epoch, resumable state is saved when the last was saved so many seconds ago."""
+    state_every_s: float = Field(default=300, ge=0)
+    """So often resumable state is saved, between two steps and in the background; 0: as soon as the last is written."""
     max_failures: int = Field(default=3, ge=0)
     """Restarts from the last checkpoint before the stage gives up."""
     tracking: TrackingConfig = TrackingConfig()

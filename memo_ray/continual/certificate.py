@@ -23,6 +23,7 @@ MAKE_KEY = "`openssl genpkey -algorithm ed25519 -out key.pem` makes one"
 
 def signing_key(path: str | None) -> Ed25519PrivateKey:
     """The private key in the PEM file at `path`, else in the variable MEMO_SIGNING_KEY. Raises ConfigError."""
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -37,7 +38,7 @@ def signing_key(path: str | None) -> Ed25519PrivateKey:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
         raise ConfigError(f"{where}: the key is encrypted; give it without a password") from None
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise ConfigError(f"{where}: holds no private key in PEM; {MAKE_KEY}") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{where}: is no Ed25519 key; {MAKE_KEY}")
@@ -60,14 +61,14 @@ def verify(certificate: str, public_key: str) -> dict[str, Any]:
     The key in the certificate itself proves nothing and is not looked at. Raises ConfigError for what was changed,
     was signed by another key, or is no certificate.
     """
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     pem, content = read(public_key, "--public-key"), read(certificate, "--verify")
     try:
         key = load_pem_public_key(pem)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise ConfigError(f"{public_key}: holds no public key; `openssl pkey -in key.pem -pubout` prints it") from None
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError(f"{public_key}: is no Ed25519 key; give the one that belongs to the signing key")
@@ -77,7 +78,7 @@ def verify(certificate: str, public_key: str) -> dict[str, Any]:
         key.verify(signature, canonical(body))
     except InvalidSignature:
         raise ConfigError(f"{certificate}: is not what the owner of {public_key} signed; do not rely on it") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ConfigError(f"{certificate}: is no certificate of `memo forget`") from None
     return body
 

@@ -12,6 +12,9 @@ from memo_ray.housekeeping import needed
 from memo_ray.pipeline import Results
 from memo_ray.workspace import Workspace
 
+EXPECTED = 0.97
+"""Share of its recall that what is not forgotten should keep."""
+
 
 def added(results: Results, memory: Memory) -> dict[str, Any]:
     """The new version, and what the merge cost in seconds."""
@@ -46,9 +49,10 @@ def forgotten_text(run: Workspace, name: str, told: dict[str, Any]) -> str:
     for system, groups in told["recall"].items():
         figures = [f"{group} {row['recall']:.2f} of {row['n']}" for group, row in groups.items() if row["n"]]
         lines.append(f"  {system:<22} recall: {', '.join(figures)}")
-    verdict = told["verdict"]
-    if verdict["at_base_level"] is False:
-        lines.append("  its own questions are still answered better than the base does; look at them")
+    lines += verdict_lines(told["verdict"])
+    for row in told["copies"]:
+        command = f"memo forget {run.where} {row['id']} --corpus {row['corpus']}"
+        lines.append(f"  the same text is still learnt as {row['id']} of corpus {row['corpus']}: {command}")
     lines.append(f"certificate: {run.where}/{name}")
     left = [f"artifacts/{home}" for home in leftovers(run)]
     left += [f"cartridges/{name}" for name in run.place.child("cartridges").folders()]
@@ -57,6 +61,23 @@ def forgotten_text(run: Workspace, name: str, told: dict[str, Any]) -> str:
     lines.append(f"next: memo run {run.where}/run.yaml   (evaluates it and writes the report again), then")
     lines.append(f"      memo gc {run.where} --artifacts --delete   (removes the artefacts that are still on the disk)")
     return "\n".join(lines)
+
+
+def verdict_lines(verdict: dict[str, Any]) -> list[str]:
+    """What the figures say of the document, and of what should have stayed."""
+    level, n = verdict["at_base_level"], verdict["n"]
+    if level:
+        lines = [f"  its own questions ({n}) are answered no better than the base does"]
+    elif level is None:
+        lines = [f"  its own questions ({n}) are too few to tell whether they are answered as the base does"]
+    else:
+        lines = [f"  its own questions ({n}) are still answered better than the base does; look at them"]
+    for group, what in (("rest_kept", "the rest of its corpus"), ("others_kept", "the other corpora")):
+        kept = verdict[group]
+        if kept is not None:
+            short = "" if kept >= EXPECTED else f", less than the {EXPECTED} to be expected"
+            lines.append(f"  {what}: {kept:.2f} of its recall before{short}")
+    return lines
 
 
 def still_served(run: Workspace) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 
+from memo_ray.artifacts.store import Artifact
 from memo_ray.continual.forgotten import Forgotten, read_forgotten
 from memo_ray.errors import ConfigError
 from memo_ray.workspace import Workspace
@@ -29,24 +31,32 @@ class Known:
 
 
 def find(run: Workspace, wanted: str, corpus: str | None = None) -> Forgotten:
-    """The document `wanted`, of `corpus` if that is given: one that is being forgotten already, or one of the corpora.
+    """The document `wanted`, of `corpus` if that is given.
 
-    An id counts before a title, a title before a source or its last part. Raises ConfigError in one line when there
-    is none, with near names, or several.
+    One whose forgetting was begun counts before those of the corpora, and these before one that is forgotten; an id
+    before a title, a title before a source or its last part. Raises ConfigError in one line when there is none, with
+    near names, or several.
     """
-    for row in read_forgotten(run.place):
-        if wanted in (row.document_id, row.title, row.source) and corpus in (None, row.corpus):
-            return row
+    listed = [row for row in read_forgotten(run.place) if corpus in (None, row.corpus)]
+    begun = [row for row in listed if not row.done and wanted in (row.document_id, row.title, row.source)]
+    if begun:
+        return begun[0]  # there is one at most: a second is not begun before
+    done = [row for row in listed if row.done and row.document_id == wanted]
     names = [one.name for one in run.config.corpora]
-    if corpus is not None and corpus not in names:
+    if corpus is not None and corpus not in names and not done:
         raise ConfigError(f"--corpus {corpus}: the run has no such corpus; it has {', '.join(names)}")
     known = [row for name in names if corpus in (None, name) for row in documents_of(run, name)]
+    matches = matching(known, wanted)
+    if done and not any(row.document_id == wanted for row in matches):
+        if len(done) > 1:
+            corpora = ", ".join(row.corpus for row in done)
+            raise ConfigError(f"{wanted}: was forgotten in several corpora, {corpora}; give --corpus")
+        return done[0]
     if not known:
         raise ConfigError(f"{run.where}: has no finished corpus; `memo run {run.where}/run.yaml` makes it first")
-    matches = matching(known, wanted)
     if len(matches) > 1:
-        listed = "; ".join(str(row) for row in matches[:SHOWN])
-        raise ConfigError(f"{wanted}: could be {listed}; give the id, and --corpus if that is the same")
+        shown = "; ".join(str(row) for row in matches[:SHOWN])
+        raise ConfigError(f"{wanted}: could be {shown}; give the id, and --corpus if that is the same")
     if not matches:
         near = difflib.get_close_matches(wanted, [text for row in known for text in (row.document_id, row.title)], n=3)
         hint = f"did you mean {', '.join(near)}?" if near else f"ids look like {known[0].document_id}"
@@ -75,6 +85,17 @@ def documents_of(run: Workspace, corpus: str) -> list[Known]:
         return []
     table = pq.read_table(made.path("documents.parquet"), columns=["document_id", "title", "source"])
     return [Known(corpus, **row) for row in table.to_pylist()]
+
+
+def copies_of(digest: str, corpora: Mapping[str, Artifact]) -> list[dict[str, str]]:
+    """`corpus` and `id` of every document of `corpora` whose text has this SHA-256."""
+    return [
+        {"corpus": name, "id": row["document_id"]}
+        for name, made in corpora.items()
+        for batch in pq.ParquetFile(made.path("documents.parquet")).iter_batches(columns=["document_id", "text"])
+        for row in batch.to_pylist()
+        if hashlib.sha256(row["text"].encode()).hexdigest() == digest
+    ]
 
 
 def digest_of(run: Workspace, found: Known) -> str:

@@ -1,6 +1,6 @@
 """`memo forget`: a document leaves a run: its reflections, the memory that learnt them, and the corpus.
 
-    find ─ note in forgotten.json ─ corpus and synthesis without it ─ memory trained anew (or left out) ─ merge
+    find ─ corpus without it ─ note in forgotten.json ─ synthesis without it ─ memory trained anew (or left out) ─ merge
          ─ probe before and after ─ register ─ certificate ─ withdraw what knew it
 
 Every step leaves artefacts or objects that the same command finds again, so it may be killed anywhere. The synthesis
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from memo_ray.artifacts.registry import FOLDER, Memory, Registry, parse
 from memo_ray.artifacts.store import Artifact
+from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.loading import validate
 from memo_ray.config.run import RunConfig
 from memo_ray.continual.certificate import sign
 from memo_ray.continual.dropping import chunks_of, drop, write_without
-from memo_ray.continual.finding import find
-from memo_ray.continual.forgotten import Forgotten, How, left_out, write_forgotten
-from memo_ray.continual.probes import at_base_level, kept_share, probe, probes_of
+from memo_ray.continual.finding import copies_of, find
+from memo_ray.continual.forgotten import Forgotten, How, left_out, read_forgotten, write_forgotten
+from memo_ray.continual.probes import RULE, at_base_level, kept_share, probe, probes_of
 from memo_ray.continual.recipes import merging_for
 from memo_ray.continual.registering import part_name, register
 from memo_ray.errors import ConfigError, StoreError
@@ -50,6 +51,7 @@ def forget(run: Workspace, wanted: str, corpus: str | None, how: How, key: Ed255
     entry = find(run, wanted, corpus)
     if entry.done:
         return entry.certificate
+    refuse_another(run, entry)
     if not entry.before:
         entry = begun(run, entry, how)
     elif entry.how != how:
@@ -58,8 +60,10 @@ def forget(run: Workspace, wanted: str, corpus: str | None, how: How, key: Ed255
     old_corpus, old_synthesis = (
         artifact_of(run, f"{stage}-{entry.corpus}", entry) for stage in ("corpus", "synthesis")
     )
-    write_forgotten(run.place, entry)
     with Workspace(config, run.console) as new:
+        if entry.how == "retrain":
+            refuse_changes(new, entry, old_corpus)
+        write_forgotten(run.place, entry)
         new.remember_config()
         if entry.how == "retrain":
             derive(new, entry, old_corpus, old_synthesis)
@@ -71,8 +75,7 @@ def forget(run: Workspace, wanted: str, corpus: str | None, how: How, key: Ed255
 
 def begun(run: Workspace, entry: Forgotten, how: How) -> Forgotten:
     """`entry` with what the rest needs: the memories that know the document and the artefacts that hold it."""
-    config = next(corpus for corpus in run.config.corpora if corpus.name == entry.corpus)
-    if config.reflections:
+    if corpus_of(run, entry).reflections:
         raise ConfigError(
             f"corpus {entry.corpus}: learns question-answer sets, whose ledger names no document; take the pairs out "
             "of its files and run `memo run`"
@@ -117,23 +120,43 @@ def artifact_of(run: Workspace, name: str, entry: Forgotten) -> Artifact:
     return found
 
 
-def derive(run: Workspace, entry: Forgotten, old_corpus: Artifact, old_synthesis: Artifact) -> None:
-    """Make the corpus without the document, and its synthesis out of the old one, without a generator.
+def refuse_another(run: Workspace, entry: Forgotten) -> None:
+    """Raise ConfigError while another document is being forgotten: what each starts from would lack the other's."""
+    for row in read_forgotten(run.place):
+        if not row.done and (row.corpus, row.document_id) != (entry.corpus, entry.document_id):
+            raise ConfigError(
+                f"{row.document_id} of corpus {row.corpus}: is being forgotten and has no certificate yet; finish it "
+                f"first: memo forget {run.where} {row.document_id} --corpus {row.corpus}"
+            )
+
+
+def refuse_changes(run: Workspace, entry: Forgotten, old_corpus: Artifact) -> None:
+    """Make the corpus without the document, and note nothing of it.
 
     Raises ConfigError when the corpus's files have changed otherwise too: what is new would never be learnt.
     """
-    config = next(corpus for corpus in run.config.corpora if corpus.name == entry.corpus)
-    corpus = make_corpus(run, config, may_run=True)
+    with run.trying():
+        corpus = make_corpus(run, corpus_of(run, entry), may_run=True)
     left = {chunk.chunk_id for chunk in old_corpus.rows("chunks", Chunk)} - chunks_of(entry.document_id, old_corpus)
     if {chunk.chunk_id for chunk in corpus.rows("chunks", Chunk)} != left:
         raise ConfigError(
             f"corpus {entry.corpus}: its files are no longer those that were learnt; put them back, and after this "
             "`memo run` learns the new ones"
         )
+
+
+def derive(run: Workspace, entry: Forgotten, old_corpus: Artifact, old_synthesis: Artifact) -> None:
+    """Note the corpus without the document, and make its synthesis out of the old one, without a generator."""
+    corpus = make_corpus(run, corpus_of(run, entry), may_run=True)
     make_synthesis(
         run, entry.corpus, corpus, may_run=True,
         derive=lambda attempt: write_without(entry.document_id, old_corpus, old_synthesis, attempt),
     )  # fmt: skip
+
+
+def corpus_of(run: Workspace, entry: Forgotten) -> CorpusConfig:
+    """The settings of the corpus that the document is in."""
+    return next(corpus for corpus in run.config.corpora if corpus.name == entry.corpus)
 
 
 def finish(
@@ -164,6 +187,7 @@ def finish(
         recall = probe(engine, systems, probes, asking.max_tokens, progress=run.console.progress)
     body = body_of(run, entry, before, after, recall)
     body["base"] = {"name": run.config.training.base, "digest": base.digest}
+    body["copies"] = copies_of(entry.digest, results.corpora)
     body["dropped"] = {"own": len(dropped.own), "shared": len(dropped.shared)}
     body["questions"] = {group: [row.question_id for row in probes[group]] for group in ("own", "shared")}
     name = f"{FOLDER}/{after[0].name}/{after[0].version}.certificate.json"
@@ -218,6 +242,8 @@ def body_of(
         "recall": recall,
         "verdict": {
             "at_base_level": at_base_level(own["own"], is_now["own"]),
+            "rule": RULE,
+            "n": is_now["own"]["n"],
             "rest_kept": kept_share(was["rest"], is_now["rest"]),
             "others_kept": kept_share(was["others"], is_now["others"]),
         },

@@ -21,6 +21,20 @@ from memo_ray.rows import Answer, Question, Reflection
 GROUPS = ("own", "shared", "rest", "others")
 """Questions about the document alone; about it and others; about the rest of its corpus; about the other corpora."""
 
+FEWEST = 10
+"""With fewer own questions nobody can say that a document is forgotten."""
+
+MARGIN = 0.05
+"""Share of the own questions that chance may add to those which the base recalls."""
+
+SIGNIFICANT = 0.05
+
+RULE = (
+    f"true: of {FEWEST} or more own questions at most {MARGIN:.0%} of n more are recalled than by the base; "
+    f"false: more than that, and a one-sided exact test (Fisher) has p < {SIGNIFICANT}; null: too few questions to tell"
+)
+"""How `at_base_level` is decided; it can be worked out again from the certificate's counts."""
+
 Probes = Mapping[str, Sequence[Asked]]
 
 
@@ -121,7 +135,17 @@ def kept_share(before: Recall, after: Recall) -> float | None:
 
 
 def at_base_level(base: Recall, after: Recall) -> bool | None:
-    """Whether recall is no higher than the upper end of the base model's interval; None without a question."""
-    if after["recall"] is None or base["high"] is None:
+    """Whether the document's own questions are answered as the base model answers them, by `RULE`.
+
+    None without a question, and where there are too few to tell.
+    """
+    n, excess = after["n"], after["recalled"] - base["recalled"]
+    if not n:
         return None
-    return after["recall"] <= base["high"]
+    if excess <= MARGIN * n:
+        return True if n >= FEWEST else None
+    from scipy.stats import hypergeom
+
+    # Fisher's exact test: so many or more of all recalled questions would fall to the memory by chance.
+    p = float(hypergeom.sf(after["recalled"] - 1, 2 * n, after["recalled"] + base["recalled"], n))
+    return None if p >= SIGNIFICANT else False

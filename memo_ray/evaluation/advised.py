@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from rich.text import Text
 from memo_ray.artifacts.store import Artifact
 from memo_ray.merging.advice import Prediction, beside
 from memo_ray.merging.ways import table as ways_table
-from memo_ray.rows import SweepRow, WayRow
+from memo_ray.rows import Answer, SweepRow, WayRow
 
 TITLES = {
     "predictions": "recall of held-out questions, by corpus",
@@ -59,12 +60,28 @@ def ways_of(artefacts: Sequence[Artifact], merging: Artifact) -> list[dict[str, 
     """Merges, union, routing and memories in one table, best first; empty when merging was compared with nothing."""
     if "ways" not in merging.record.rows:
         return []
-    training = {
-        one.record.name.partition("-")[2]: one.record.cost.get("seconds", 0.0)
-        for one in artefacts
-        if one.record.stage == "training" and one.record.name != "training"
-    }
-    return ways_table(merging.rows("sweep", SweepRow), merging.rows("ways", WayRow), training)
+    trained = [one for one in artefacts if one.record.stage == "training" and one.record.name != "training"]
+    training = {one.record.name.partition("-")[2]: one.record.cost.get("seconds", 0.0) for one in trained}
+    seconds: dict[str, list[float]] = {}
+    for row in merging.rows("answers", Answer):
+        seconds.setdefault(row.system, []).append(row.seconds)
+    return ways_table(
+        merging.rows("sweep", SweepRow),
+        merging.rows("ways", WayRow),
+        training,
+        {recipe: sum(each) / len(each) for recipe, each in seconds.items()},
+        max((model_bytes(one) for one in trained), default=0),
+    )
+
+
+def model_bytes(training: Artifact) -> int:
+    """Bytes of one epoch's weights, without its adapter."""
+    epochs = Counter[str]()
+    for entry in training.record.files:
+        folder, _, name = entry.path.partition("/")
+        if "/" not in name and name.endswith(".safetensors"):
+            epochs[folder] += entry.bytes
+    return max(epochs.values(), default=0)
 
 
 def as_text(found: Mapping[str, Any]) -> str:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
+
+import yaml
 
 from memo_ray.rows import Question, Reflection
 
 HOP_KINDS = {0: "questions", 1: "one_hop", 2: "two_hop", 3: "three_hop"}
 MANY_HOPS = "four_hop"
-KINDS = ("trained", "held_out", "one_hop", "two_hop", "three_hop", MANY_HOPS, "questions")
-"""Every kind of question, in the order of tables. `four_hop`: four hops or more; `questions`: hops unknown."""
+GENERAL = "general"
+KINDS = ("trained", "held_out", "one_hop", "two_hop", "three_hop", MANY_HOPS, "questions", GENERAL)
+"""Every kind of question, in the order of tables. `four_hop`: four hops or more; `questions`: hops unknown;
+`general`: what has nothing to do with any corpus."""
 
 Item = TypeVar("Item")
 
@@ -40,6 +45,14 @@ def corpus_questions(questions: Iterable[Question]) -> list[Asked]:
     """A corpus's own questions, by kind and then in the order given. They are never used to choose anything."""
     asked = [Asked(row.question_id, hop_kind(row.hops), row.question, row.answers) for row in questions]
     return sorted(asked, key=lambda row: KINDS.index(row.kind))
+
+
+def general_questions() -> list[Asked]:
+    """The fixed set of `general.yaml`: what a memory can still do that it was not trained on."""
+    content = yaml.safe_load((Path(__file__).parent / "general.yaml").read_text(encoding="utf-8"))
+    return [
+        Asked(f"general-{number:02}", GENERAL, row["question"], row["answers"]) for number, row in enumerate(content, 1)
+    ]
 
 
 def protocol_questions(asked: Sequence[Asked], count: int) -> list[Asked]:

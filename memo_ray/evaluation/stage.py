@@ -20,7 +20,15 @@ from memo_ray.artifacts.tables import read_rows, write_rows
 from memo_ray.config.run import RunConfig
 from memo_ray.config.serving import ServingConfig
 from memo_ray.errors import GenerationError
-from memo_ray.evaluation.asked import Asked, corpus_questions, held_out_questions, protocol_questions, trained_questions
+from memo_ray.evaluation.asked import (
+    GENERAL,
+    Asked,
+    corpus_questions,
+    general_questions,
+    held_out_questions,
+    protocol_questions,
+    trained_questions,
+)
 from memo_ray.evaluation.overlap import overlap_facts
 from memo_ray.evaluation.protocol_rows import SYSTEM, protocol_rows
 from memo_ray.evaluation.ray_evaluation import Asking, ask_alone
@@ -49,7 +57,7 @@ def evaluate(
     and `memory` (which folder of which artefact is the run's memory, and how it was chosen)."""
     from memo_ray.asking import ledgers_of
 
-    asked = asked_of(results, config.evaluation.max_trained)
+    asked = [*asked_of(results, config.evaluation.max_trained), *general_questions()]
     if results.merging is not None:
         earlier = results.merging.rows("answers", Answer)
         if "compared" in results.merging.record.rows:
@@ -71,10 +79,9 @@ def evaluate(
         memory = reference(training, chosen, str(choice["chosen_by"]))
         names = {"base": "base", "memory": chosen}
         attempt.facts["choice"] = choice
-    attempt.facts |= {"systems": names, "memory": memory}
-    attempt.facts["overlap"] = {
-        name: overlap_facts(made.rows("reflections", Reflection)) for name, made in results.synthesis.items()
-    }
+    reflections = {name: made.rows("reflections", Reflection) for name, made in results.synthesis.items()}
+    overlaps = {name: overlap_facts(rows) for name, rows in reflections.items()}
+    attempt.facts |= {"systems": names, "memory": memory, "overlap": overlaps}
     artifact = results.merging or next(iter(results.training.values()))
     spoken = ask_protocol(
         config.serving,
@@ -93,8 +100,8 @@ def evaluate(
         side_by_side, starts = compare_systems(config, chosen_memory, executive, results.corpora, attempt, progress)
         compared = side_by_side.rejects
     attempt.add_cost(engine_starts=found.engine_starts + spoken.engine_starts + starts)
-    for kind in ("input_tokens", "output_tokens"):
-        attempt.add_cost(**{kind: sum(getattr(row, kind) for row in [*found.answers, *spoken.answers])})
+    told = [*found.answers, *spoken.answers]
+    attempt.add_cost(**{kind: sum(getattr(row, kind) for row in told) for kind in ("input_tokens", "output_tokens")})
     attempt.write("answers", [*answers, *spoken.answers], Answer)
     attempt.write("transcripts", spoken.transcripts, Transcript)
     attempt.write("rejects", [*found.rejects, *spoken.rejects, *compared], Reject)
@@ -108,16 +115,18 @@ def merge_memories(config: RunConfig, base: Location, results: Results, attempt:
     from memo_ray.evaluation.selection import choose_epochs
     from memo_ray.evaluation.ways import compare_ways, union_memory
     from memo_ray.merging.ray_merging import sweep
+    from memo_ray.merging.stage import check_trained
 
     assert config.merging is not None  # run_stages asks for this stage only when the section is there
+    check_trained(config, base, results)
     reflections = {name: made.rows("reflections", Reflection) for name, made in results.synthesis.items()}
     epochs = {name: epochs_of(made) for name, made in results.training.items()}
     engine, max_tokens = config.evaluation.engine, config.evaluation.max_tokens
     progress(0, 1, "choosing epochs")
+    attempt.add_cost(engine_starts=1)
     with Engine.start(engine, base) as started:
         chosen = choose_epochs(started, epochs, reflections, max_tokens)
         union = union_memory(started, results, max_tokens)
-    attempt.add_cost(engine_starts=1)
     memories = {name: epochs[name][epoch] for name, epoch in chosen.items()}
     asked = asked_of(results, config.evaluation.max_trained)
     sweep(config.merging, base, memories, reflections, engine, max_tokens, attempt, asked, progress)
@@ -248,7 +257,7 @@ def ask_protocol(
     from memo_ray.serving.client import ask
     from memo_ray.serving.ray_serving import deploy
 
-    chosen = protocol_questions([row for row in asked if row.kind not in ("trained", "held_out")], count)
+    chosen = protocol_questions([row for row in asked if row.kind not in ("trained", "held_out", GENERAL)], count)
     found = Evaluated(engine_starts=2 if executive else 1)
     if not chosen:
         return Evaluated()

@@ -7,6 +7,7 @@ again, whose rank is the sum of the ranks. In go folders with peft's adapters; o
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from memo_ray.errors import MergeError
-from memo_ray.merging.headers import Tensor, read_header
+from memo_ray.merging.headers import DTYPES, Tensor, read_header
 from memo_ray.merging.weights import read
 
 FOLDER = "adapter"
@@ -24,7 +25,8 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PLAIN: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",), "bias": ("none",), "use_rslora": (False, None), "use_dora": (False, None),
     "fan_in_fan_out": (False, None), "rank_pattern": ({}, None), "alpha_pattern": ({}, None),
-    "modules_to_save": (None, []), "layer_replication": (None,),
+    "modules_to_save": (None, []), "layer_replication": (None,), "lora_bias": (False, None),
+    "trainable_token_indices": (None, [], {}), "target_parameters": (None, []),
 }  # fmt: skip
 """What an adapter's config must say for its change to be (alpha / rank) B A, and nothing else."""
 
@@ -90,7 +92,8 @@ def write_sum(adapters: Sequence[Adapter], weights: Sequence[float], folder: Pat
         tensors[f"{module}.lora_A.weight"] = torch.cat([*downs, torch.zeros(missing, downs[0].shape[1])])
         tensors[f"{module}.lora_B.weight"] = torch.cat([*ups, torch.zeros(ups[0].shape[0], missing)], dim=1)
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    targets = sorted({target for adapter in adapters for target in adapter.config["target_modules"]})
+    # What the configs name may be a pattern; what was merged is known by its names.
+    targets = sorted({name.removesuffix(".weight") for adapter in adapters for name in adapter.pairs})
     config = dict(adapters[0].config) | {"r": rank, "lora_alpha": rank, "target_modules": targets}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
@@ -98,7 +101,9 @@ def write_sum(adapters: Sequence[Adapter], weights: Sequence[float], folder: Pat
 def _read_adapter(folder: Path, base_tensors: Mapping[str, Tensor]) -> Adapter:
     try:
         config = json.loads((folder / CONFIG).read_bytes())
-    except (OSError, ValueError):
+        if not isinstance(config, dict):
+            raise ValueError
+    except (OSError, ValueError, RecursionError):
         raise MergeError(
             f"{folder}: holds no adapter that can be read; train with `training.lora`, or leave out merging.adapters"
         ) from None
@@ -108,16 +113,27 @@ def _read_adapter(folder: Path, base_tensors: Mapping[str, Tensor]) -> Adapter:
                 f"{folder / CONFIG}: {key} is {config[key]}, so that the adapter is no plain product of two factors; "
                 "leave out merging.adapters, which merges the weights that it was folded into"
             )
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if type(rank) is not int or rank < 1 or not isinstance(alpha, int | float) or not 0 < alpha < math.inf:
+        raise MergeError(
+            f"{folder / CONFIG}: r must be a whole number of at least 1 and lora_alpha a number above 0, they are "
+            f"{json.dumps(rank)} and {json.dumps(alpha)}; train the memory again, or leave out merging.adapters"
+        )
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in read_header(folder / WEIGHTS).items():
         module, _, factor = key.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".")
         pairs.setdefault(f"{module}.weight", {})[factor] = tensor
     for name, pair in pairs.items():
-        weight = base_tensors.get(name)
-        down, up = pair.get("lora_A"), pair.get("lora_B")
-        fits = weight and down and up and weight.shape == (up.shape[0], down.shape[1]) and up.shape[1] == down.shape[0]
-        if not fits:
+        weight, down, up = base_tensors.get(name), pair.get("lora_A"), pair.get("lora_B")
+        if not (weight and down and up and _fit(weight, down, up, rank)):
             raise MergeError(
-                f"{folder / WEIGHTS}: its factors for {name} do not fit the base; merge memories of one base"
+                f"{folder / WEIGHTS}: its factors for {name} do not fit the base, or are not of rank {rank}; "
+                "merge memories of one base"
             )
     return Adapter(folder, config, {name: (pair["lora_A"], pair["lora_B"]) for name, pair in pairs.items()})
+
+
+def _fit(weight: Tensor, down: Tensor, up: Tensor, rank: int) -> bool:
+    if len(weight.shape) != 2 or not {down.dtype, up.dtype} <= DTYPES.keys():
+        return False
+    return (down.shape, up.shape) == ((rank, weight.shape[1]), (weight.shape[0], rank))

@@ -19,7 +19,7 @@ from memo_ray.merging.ways import memory_system
 from memo_ray.protocol.routing import Router
 from memo_ray.rows import Answer
 
-Way = Literal["merge", "union", "route"]
+Way = Literal["merge", "union", "route", "undecided"]
 
 PROBED: dict[str, MergeRecipe] = {
     recipe_id(recipe): recipe for recipe in (Linear(method="linear"), TaskArithmetic(method="task_arithmetic"))
@@ -30,7 +30,13 @@ PRIOR = 4
 """So many questions the geometry counts for beside those of the probe."""
 
 TOLERATED = 0.05
-"""Recall (0..1) that merging may be expected to lose and still be recommended."""
+"""Share of what the memories recall that merging may be expected to lose and still be recommended."""
+
+TOLERATED_WORST = 0.10
+"""The same of a single corpus's memory: a small mean must not hide a corpus that is lost."""
+
+FEWEST = PRIOR
+"""So many probe questions each memory must answer; below, what a merge keeps of them says less than the geometry."""
 
 ROUTABLE = 0.9
 """Share of questions that the router must send to the right memory to be recommended."""
@@ -125,7 +131,8 @@ def advise(geometry: Layer, probes: Sequence[Probe], measured: Measured) -> Advi
     recipe = max(by_recipe, key=lambda name: sum(row.merged for row in by_recipe[name]))
     predictions = tuple(by_recipe[recipe])
     loss = _mean([row.own - row.merged for row in predictions])
-    recommended, reason = _recommend(predictions, loss, measured)
+    weak = [probe for probe in probes if probe.own < FEWEST]
+    recommended, reason = _undecided(weak) if weak else _recommend(predictions, loss, measured)
     return Advice(predictions, recipe, loss, recommended, reason, HOW, measured, costs(measured))
 
 
@@ -225,12 +232,27 @@ def _predict(geometry: Layer, probe: Probe, recipe: str) -> Prediction:
     )
 
 
+def _undecided(weak: Sequence[Probe]) -> tuple[Way, str]:
+    """Nothing to recommend: a memory that knows nothing loses nothing, whatever is done with it."""
+    seen = ", ".join(f"{probe.own} of {probe.asked} in {probe.corpus}" for probe in weak)
+    return "undecided", (
+        f"the memories answer too little to tell, {seen} where {FEWEST} are needed; train longer, or raise "
+        "`merging.probe_questions`."
+    )
+
+
 def _recommend(predictions: Sequence[Prediction], loss: float, measured: Measured) -> tuple[Way, str]:
+    """By the losses relative to what each memory recalls alone, which is above 0."""
     own = _mean([row.own for row in predictions])
     routed = _mean([row.routing_accuracy for row in predictions])
-    expected = f"a merge is expected to recall {own - loss:.2f} where the memories alone recall {own:.2f}"
-    if loss <= TOLERATED:
-        return "merge", f"{expected}, a loss of no more than {TOLERATED:.2f}, and a new corpus costs its own training."
+    lost = {row.corpus: 1 - row.merged / row.own for row in predictions}
+    worst = max(lost, key=lambda corpus: lost[corpus])
+    expected = (
+        f"a merge is expected to recall {own - loss:.2f} where the memories alone recall {own:.2f} "
+        f"({worst} loses most, {lost[worst]:.0%})"
+    )
+    if loss <= TOLERATED * own and lost[worst] <= TOLERATED_WORST:
+        return "merge", f"{expected}, and a new corpus costs its own training."
     if routed >= ROUTABLE:
         size = len(predictions) * measured.model_bytes / 1e9
         return "route", (

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from threading import Semaphore
 
 import torch
 from mergekit import merge_methods
 from mergekit.merge_methods.base import TensorEntry, TensorGroup
 
 from memo_ray.config.merging import MergeRecipe
-from memo_ray.merging.adapters import Adapter
+from memo_ray.errors import MergeError
 from memo_ray.merging.checks import Inputs
+from memo_ray.merging.memory import SORTS_AT_ONCE
 from memo_ray.merging.methods import METHODS
 from memo_ray.merging.sparsity import Kept
 from memo_ray.merging.weights import Output, read
@@ -34,10 +36,12 @@ def merge_tensors(
 ) -> None:
     """Merge by every recipe (by id) into its output, on `threads` threads.
 
-    In memory at a time: the largest tensor of the base and of every memory, the next one, and a sort on each thread.
+    In memory at a time: one tensor of the base and of every memory, the next one, and SORTS_AT_ONCE sorts of the
+    largest (`memory.pass_bytes`).
     """
     merges = {name: _Merge(recipe, len(inputs.memories)) for name, recipe in recipes.items()}
-    sparsifying = _Sparsifying(list(merges.values()), len(inputs.memories))
+    largest = max(tensor.elements for tensor in inputs.tensors.values())
+    sparsifying = _Sparsifying(list(merges.values()), len(inputs.memories), largest)
     # For what is not split into stretches; a thread of the pool has one to itself.
     torch.set_num_threads(threads)
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -45,14 +49,14 @@ def merge_tensors(
         names = sorted(inputs.tensors)
         following = _begin_to_read(inputs, names[0], pool)
         for place, name in enumerate(names):
-            stored = _Stored([reading.result() for reading in following], inputs.adapters, name)
+            stored = _Stored([reading.result() for reading in following], inputs, name)
             following = _begin_to_read(inputs, names[place + 1], pool) if place + 1 < len(names) else []
             kept = sparsifying.keep(stored, pool)
             for one, merge in merges.items():
                 if not merge.method.by_entry:
                     base = stored.base()
                     whole = merge.merged(base, stored.task_vectors(base), kept)
-                    outputs[one].write(name, 0, whole.to(stored.dtype))
+                    outputs[one].write(name, 0, stored.checked(whole, one))
             by_entry = {one: merge for one, merge in merges.items() if merge.method.by_entry}
             starts = range(0, stored.size, STRETCH) if by_entry else ()
             _finish([pool.submit(_merge_stretch, name, start, stored, kept, by_entry, outputs) for start in starts])
@@ -72,7 +76,8 @@ def _merge_stretch(
     of_adapters = stored.adapter_vectors(start, end)
     for one, merge in merges.items():
         taken = of_adapters if of_adapters and merge.method.sums else vectors
-        outputs[one].write(name, start, merge.merged(base, taken, kept, start, end).to(stored.dtype))
+        merged = merge.merged(base, taken, kept, start, end)
+        outputs[one].write(name, start, stored.checked(merged, one))
 
 
 def _finish(work: Sequence[Future[None]]) -> None:
@@ -93,10 +98,11 @@ def _begin_to_read(inputs: Inputs, name: str, pool: ThreadPoolExecutor) -> list[
 class _Stored:
     """One tensor of the base and of every memory, in the memories' format."""
 
-    def __init__(self, rows: Sequence[torch.Tensor], adapters: Sequence[Adapter], name: str) -> None:
+    def __init__(self, rows: Sequence[torch.Tensor], inputs: Inputs, name: str) -> None:
         self._base, *self._memories = rows
+        self._name, self._folders = name, [inputs.base, *inputs.memories.values()]
         self.dtype, self.size = self._base.dtype, self._base.numel()
-        self._adapters = [adapter.task_vector(name) for adapter in adapters]
+        self._adapters = [adapter.task_vector(name) for adapter in inputs.adapters]
 
     def base(self, start: int = 0, end: int | None = None) -> torch.Tensor:
         """Entries of the base in float32."""
@@ -109,6 +115,19 @@ class _Stored:
     def task_vector(self, memory: int) -> torch.Tensor:
         """One memory's tau_i in float32."""
         return self._memories[memory].to(torch.float32, copy=True).sub_(self._base)
+
+    def checked(self, merged: torch.Tensor, recipe: str) -> torch.Tensor:
+        """Merged entries in the memories' format. Raises MergeError when one of them is infinite or not a number."""
+        rounded = merged.to(self.dtype)
+        if bool(rounded.isfinite().all()):
+            return rounded
+        for folder, row in zip(self._folders, (self._base, *self._memories), strict=True):
+            if not bool(row.isfinite().all()):
+                raise MergeError(f"{folder}: {self._name} holds numbers that are not finite; make the model again")
+        raise MergeError(
+            f"{recipe}: {self._name} becomes too large for {str(self.dtype).removeprefix('torch.')}; "
+            "take a smaller scale or a larger density"
+        )
 
     def adapter_vectors(self, start: int, end: int) -> list[torch.Tensor]:
         """The same of adapters, without the rounding that folding them brought; none unless they are merged so."""
@@ -148,8 +167,8 @@ class _Merge:
 class _Sparsifying:
     """Finds what is kept of task vectors, for every density and seed that merges ask for, tensor by tensor."""
 
-    def __init__(self, merges: Sequence[_Merge], memories: int) -> None:
-        self._memories = memories
+    def __init__(self, merges: Sequence[_Merge], memories: int, largest: int) -> None:
+        self._memories, self._largest = memories, largest
         self._densities: dict[int | None, set[float]] = {}
         for density, seed in filter(None, (merge.sparsity for merge in merges)):
             self._densities.setdefault(seed, set()).add(density)
@@ -160,12 +179,14 @@ class _Sparsifying:
         drawing = {seed: pool.submit(self._draw, seed, stored.size) for seed in self._generators}
         found: dict[int | None, list[Kept]] = {}
         if None in self._densities:
-            sorting = [pool.submit(self._sort, stored, memory) for memory in range(self._memories)]
+            room = Semaphore(max(SORTS_AT_ONCE, SORTS_AT_ONCE * self._largest // max(1, stored.size)))
+            sorting = [pool.submit(self._sort, stored, memory, room) for memory in range(self._memories)]
             found[None] = [future.result() for future in sorting]
         return found | {seed: future.result() for seed, future in drawing.items()}
 
-    def _sort(self, stored: _Stored, memory: int) -> Kept:
-        return Kept.largest(stored.task_vector(memory).abs_(), self._densities[None])
+    def _sort(self, stored: _Stored, memory: int, room: Semaphore) -> Kept:
+        with room:
+            return Kept.largest(stored.task_vector(memory).abs_(), self._densities[None])
 
     def _draw(self, seed: int, size: int) -> list[Kept]:
         # One memory after the other, as mergekit draws.

@@ -7,6 +7,7 @@ stores twice is compared with its twin.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 
 NOT_THE_MODEL = {"transformers_version", "use_cache", "dtype", "torch_dtype", "architectures", "initializer_range"}
 """Keys of config.json that may differ between a base and its fine-tuned models (as may `_...` and `..._token_id`)."""
-
-SORT_BYTES = 28
-"""Memory for an entry of the largest tensor while a task vector of it is sorted: as measured on 24 million entries."""
-WHOLE_BYTES = 56
-"""The same for SLERP, which takes its two task vectors whole."""
-PROCESS_BYTES = 1_000_000_000
-"""Memory of the process itself: its libraries, and the stretches of tensors that its threads work on."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +50,6 @@ class Inputs:
         """What one merged model takes on disk."""
         return sum(tensor.end - tensor.start for tensor in self.tensors.values())
 
-    @property
-    def memory_bytes(self) -> int:
-        """What one pass needs in memory at most, whatever its recipes: one tensor at a time is worked on."""
-        largest = max(self.tensors.values(), key=lambda tensor: tensor.elements)
-        stored = 2 * (largest.end - largest.start) * (len(self.memories) + 1)  # and the next tensor
-        kept = 2 * len(self.memories)  # a byte for each memory's trimmed entries, one for its dropped ones
-        working = max(WHOLE_BYTES, SORT_BYTES * len(self.memories)) + kept
-        return PROCESS_BYTES + stored + largest.elements * working
-
 
 def check(base: Path, memories: Mapping[str, Path], *, adapters: bool = False) -> Inputs:
     """What a merge of `memories` over their common `base` needs to know. Raises MergeError when it cannot be done.
@@ -83,6 +68,11 @@ def check(base: Path, memories: Mapping[str, Path], *, adapters: bool = False) -
     for folder in memories.values():
         _same_config(base, folder)
         _same_tokenizer(base, folder)
+    # From headers alone, before a tied tensor is compared with its twin.
+    shared = set.intersection(*(set(tensors) for tensors in stored.values()))
+    for folder in memories.values():
+        _same_shapes(base, stored[base], folder, {name: stored[folder][name] for name in shared})
+    _known_formats(base, {folder: {tensors[name].dtype for name in shared} for folder, tensors in stored.items()})
     for folder, tensors in stored.items():
         _drop_tied(folder, tensors, tied)
     for folder in memories.values():
@@ -150,8 +140,12 @@ def _load_config(folder: Path) -> Any:
 
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise MergeError(f"{folder / 'config.json'}: cannot be read ({str(error).splitlines()[0][:200]})") from None
+    except Exception as error:  # noqa: BLE001  # a damaged file raises whatever its reader stumbles over
+        raise MergeError(f"{folder / 'config.json'}: cannot be read ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _architecture(base: Path) -> tuple[set[str], dict[str, str]]:
@@ -169,6 +163,8 @@ def _architecture(base: Path) -> tuple[set[str], dict[str, str]]:
             model = AutoModelForCausalLM.from_config(config)
     except ValueError:
         raise MergeError(f"{base}: {config.architectures[0]} is no causal language model; use one as base") from None
+    except Exception as error:  # noqa: BLE001  # as settings that no model has
+        raise MergeError(f"{base / 'config.json'}: describes no model ({_first_line(error)}); save it again") from None
     return set(model.state_dict()), dict(model.all_tied_weights_keys)
 
 
@@ -196,12 +192,26 @@ def _same_config(base: Path, memory: Path) -> None:
 
 def _same_tokenizer(base: Path, memory: Path) -> None:
     of_base, of_memory = _load_tokenizer(base), _load_tokenizer(memory)
-    what = "vocabulary" if of_base.get_vocab() != of_memory.get_vocab() else "chat template"
-    if what == "vocabulary" or of_base.chat_template != of_memory.chat_template:
+    what = ""
+    if of_base.get_vocab() != of_memory.get_vocab():
+        what = "vocabulary"
+    elif _splitting(of_base) != _splitting(of_memory):
+        what = "way of splitting text"
+    elif of_base.chat_template != of_memory.chat_template:
+        what = "chat template"
+    if what:
         raise MergeError(
             f"{memory}: its tokenizer has another {what} than that of its base {base}, which the merged memory gets; "
             "merge only memories that kept the base's tokenizer"
         )
+
+
+def _splitting(tokenizer: Any) -> str:
+    """Everything that decides how a text is split; nothing for a tokenizer that is not of the tokenizers library."""
+    if not tokenizer.is_fast:
+        return ""
+    stated = json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None, "truncation": None}
+    return json.dumps(stated, sort_keys=True)
 
 
 def _load_tokenizer(folder: Path) -> Any:
@@ -209,9 +219,9 @@ def _load_tokenizer(folder: Path) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  # the tokenizers library raises nothing narrower
         raise MergeError(
-            f"{folder}: holds no tokenizer that can be read ({str(error).splitlines()[0][:200]}); "
+            f"{folder}: holds no tokenizer that can be read ({_first_line(error)}); "
             "copy the base's tokenizer files into it"
         ) from None
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from memo_ray.errors import MergeError
 from memo_ray.merging.checks import Inputs, read_tensors
 
 if TYPE_CHECKING:
@@ -79,10 +80,21 @@ def pair(one: str, other: str) -> str:
 
 
 def measure(inputs: Inputs) -> Geometry:
-    """The geometry of the memories' task vectors. Needs memory for `SLICE` elements of the base and each memory."""
+    """The geometry of the memories' task vectors. Needs memory for `SLICE` elements of the base and each memory.
+
+    Raises MergeError for weights that are not finite.
+    """
     layers: dict[str, _Sums] = {}
     for name, base, vectors in _slices(inputs):
-        layers.setdefault(layer_of(name), _Sums()).add(base, vectors)
+        sums = _Sums()
+        sums.add(base, vectors)
+        for folder, square in (
+            (inputs.base, sums.base),
+            *((inputs.memories[one], sums.squares[one]) for one in vectors),
+        ):
+            if not math.isfinite(square):
+                raise MergeError(f"{folder}: {name} holds numbers that are not finite; make the model again")
+        layers.setdefault(layer_of(name), _Sums()).join(sums)
     overall = _Sums()
     for sums in layers.values():
         overall.join(sums)

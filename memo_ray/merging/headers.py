@@ -13,6 +13,8 @@ from memo_ray.errors import MergeError
 
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 """Floating-point formats by their name in a safetensors header and in mergekit."""
+BYTES = {"BF16": 2, "F16": 2, "F32": 4}
+"""Of a number in each of them."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,13 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            shards = json.loads(index.read_bytes())["weight_map"]
-        except (ValueError, KeyError):
+            shards = dict(json.loads(index.read_bytes())["weight_map"])
+            inside = all(file == os.path.basename(file) for file in shards.values())
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise MergeError(f"{index}: is not an index of safetensors files; save the model again") from None
+        if not inside or not shards:
+            what = "names files outside of its folder" if shards else "names no tensors"
+            raise MergeError(f"{index}: {what}; save the model again")
         headers = {file: read_header(folder / file) for file in set(shards.values())}
         missing = [name for name, file in shards.items() if name not in headers[file]]
         if missing:
@@ -62,17 +68,24 @@ def read_header(file: Path) -> dict[str, Tensor]:
             if length + 8 > size:
                 raise damaged
             header = json.loads(opened.read(length))
-    except (FileNotFoundError, ValueError):
+        header.pop("__metadata__", None)
+        data = 8 + length
+        tensors = {}
+        for name, entry in header.items():
+            start, end = map(int, entry["data_offsets"])
+            shape = tuple(map(int, entry["shape"]))
+            tensors[name] = Tensor(str(entry["dtype"]), shape, file, data + start, data + end)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
         raise damaged from None
-    header.pop("__metadata__", None)
-    data = 8 + length
-    tensors = {}
-    for name, entry in header.items():
-        start, end = entry["data_offsets"]
-        tensors[name] = Tensor(entry["dtype"], tuple(entry["shape"]), file, data + start, data + end)
-    if not tensors or max(tensor.end for tensor in tensors.values()) != size:
+    if not tensors or max(tensor.end for tensor in tensors.values()) != size or not all(map(_fits, tensors.values())):
         raise damaged
     return tensors
+
+
+def _fits(tensor: Tensor) -> bool:
+    """Whether a tensor's bytes are as many as its shape and format need."""
+    stored, number = tensor.end - tensor.start, BYTES.get(tensor.dtype)
+    return stored >= 0 and min(tensor.shape, default=0) >= 0 and number in (None, stored / max(1, tensor.elements))
 
 
 def read_ahead(files: Collection[Path]) -> None:

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
@@ -19,8 +18,11 @@ from memo_ray.artifacts.place import Location, local_folder
 from memo_ray.config.merging import MergeRecipe, MergingConfig
 from memo_ray.errors import MergeError
 from memo_ray.merging.checks import Inputs
+from memo_ray.merging.memory import least_bytes, pass_bytes
 from memo_ray.merging.merge import MergeJob, merge_in_fresh_process
+from memo_ray.merging.recipes import choose
 from memo_ray.merging.scores import SweepProgress
+from memo_ray.models.ray_limits import largest_node_memory
 
 TUNE = "ray-tune"
 """Tune's own folder in the progress: nothing in it is needed again."""
@@ -37,12 +39,13 @@ def merge_all(
 ) -> None:
     """Merge `memories` by every recipe (by id) into `progress`, in `config.max_concurrent` passes.
 
-    They run at once as far as the nodes' memory holds them: what `inputs` (the folders, checked) needs is reserved for
-    each. `on_merged` is called with every finished recipe id. Raises the first trial's MergeError after the others have
-    ended, and MergeError when no node has that much memory.
+    They run at once as far as the nodes' memory holds them: what their recipes and `inputs` (the folders, checked) need
+    is reserved for each. `on_merged` is called with every finished recipe id. Raises the first trial's MergeError after
+    the others have ended, and MergeError when no node has that much memory.
     """
-    _check_memory(inputs.memory_bytes)
-
+    parts = _parts(list(recipes), config.max_concurrent)
+    needed = max(pass_bytes(inputs, [recipes[name] for name in part], config.threads) for part in parts)
+    _check_memory(needed)
     names = tuple(inputs.tensors)
 
     def trial(settings: dict[str, Any]) -> None:
@@ -73,8 +76,8 @@ def merge_all(
     progress.place.remove(TUNE)
     filesystem, path = progress.place.arrow()
     results = tune.Tuner(
-        tune.with_resources(trial, {"CPU": 1, "memory": inputs.memory_bytes}),
-        param_space={"recipes": tune.grid_search(_parts(list(recipes), config.max_concurrent))},
+        tune.with_resources(trial, {"CPU": 1, "memory": needed}),
+        param_space={"recipes": tune.grid_search(parts)},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=config.max_concurrent,
             trial_name_creator=lambda trial: str(trial.config["recipes"][0]),
@@ -91,6 +94,15 @@ def merge_all(
     ).fit()
     progress.place.remove(TUNE)
     _raise_first(results.errors)
+
+
+def check_before_training(config: MergingConfig, base: Location, memories: int) -> None:
+    """Raise MergeError when no node has the memory to merge `memories` memories of `base` by the recipes of `config`.
+
+    Needs ray to be initialised; reads the base's headers alone.
+    """
+    recipes, _ = choose(config, memories)
+    _check_memory(least_bytes(local_folder(base), memories, recipes.values()))
 
 
 class TellOfTrials(tune.Callback):
@@ -116,11 +128,11 @@ def _parts(names: list[str], count: int) -> list[list[str]]:
 
 
 def _check_memory(needed: int) -> None:
-    largest = max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    largest = largest_node_memory()
     if largest < needed:
         raise MergeError(
             f"merging: one pass may need {needed / 1e9:.1f} GB of memory and the largest node of the Ray cluster "
-            f"offers {largest / 1e9:.1f} GB; add a node with more memory"
+            f"offers {largest / 1e9:.1f} GB; add a node with more memory, or leave out ties and slerp"
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 from memo_ray.artifacts.place import Location, is_remote, local_folder
 from memo_ray.artifacts.store import Artifact, Attempt
+from memo_ray.config.run import RunConfig
 from memo_ray.errors import MergeError
 from memo_ray.evaluation.asked import Asked, evenly, held_out_questions
 from memo_ray.merging.advice import Measured, advise, routed_share
@@ -27,12 +28,28 @@ def make_union(run: Workspace, results: Results, may_run: bool) -> Artifact:
     def build(attempt: Attempt) -> None:
         from memo_ray.training.ray_training import train_memory
 
+        check_trained(run.config, base.location, results)
         reflections = [row for made in results.synthesis.values() for row in made.rows("reflections", Reflection)]
         train_memory(config, reflections, base.location, attempt, run.console.progress)
 
     inputs = {f"synthesis-{name}": made.record.digest for name, made in results.synthesis.items()}
     # Without a corpus's name, which any corpus might have.
     return make(run, "training", "", semantic("training", config), inputs | {"base": base.digest}, build, may_run)
+
+
+def check_trained(config: RunConfig, base: Location, results: Results) -> None:
+    """Raise MergeError when the first epochs of the memories do not fit together: before anything long starts.
+
+    Of a run on S3 nothing is downloaded for this; its memories are checked when their epochs are chosen.
+    """
+    from memo_ray.evaluation.stage import epochs_of
+    from memo_ray.merging.checks import check
+
+    assert config.merging is not None  # the caller asks only where the section is there
+    first = {name: next(iter(epochs_of(made).values())) for name, made in results.training.items()}
+    if not any(map(is_remote, (base, *first.values()))):
+        here = {name: local_folder(memory).absolute() for name, memory in first.items()}
+        check(local_folder(base).absolute(), here, adapters=config.merging.adapters)
 
 
 def make_advice(run: Workspace, results: Results) -> Artifact:
@@ -63,6 +80,7 @@ def write_advice(run: Workspace, base: Location, results: Results, attempt: Atte
     from memo_ray.models.ray_engine import Engine
 
     assert run.config.merging is not None
+    check_trained(run.config, base, results)
     asking, progress = run.config.evaluation, run.console.progress
     reflections = {name: made.rows("reflections", Reflection) for name, made in results.synthesis.items()}
     held_out = _held_out(reflections)

@@ -107,20 +107,32 @@ def way_rows(
     return rows
 
 
-def table(sweep: Sequence[SweepRow], ways: Sequence[WayRow], training: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Merges, union, routing and memories alike, best first. `seconds`: of training and merging, once all are there."""
+def table(
+    sweep: Sequence[SweepRow],
+    ways: Sequence[WayRow],
+    training: Mapping[str, float],
+    answer_seconds: Mapping[str, float],
+    model_bytes: int,
+) -> list[dict[str, Any]]:
+    """Merges, union, routing and memories alike, best first.
+
+    `seconds`: of training and merging, once all are there. `seconds_a_question`: for one asked alone, of the merges
+    from `answer_seconds` by recipe. `gb_to_serve`: weights of all models that must be loaded, of `model_bytes` each.
+    None where not known.
+    """
     merges = [
-        {
-            "way": row.recipe_id,
-            "recall": row.recall,
-            "recall_by_corpus": json.loads(row.recall_by_corpus),
-            "token_f1": row.token_f1,
-            "seconds": round(sum(training.values()) + row.merge_seconds, 1),
-            "models": 1,
-        }
+        WayRow(
+            way=row.recipe_id,
+            recall=row.recall,
+            recall_by_corpus=row.recall_by_corpus,
+            token_f1=row.token_f1,
+            seconds=sum(training.values()) + row.merge_seconds,
+            models=1,
+            answer_seconds=answer_seconds.get(row.recipe_id, 0.0),
+        )
         for row in sweep
     ]
-    others = [
+    rows = [
         {
             "way": row.way,
             "recall": row.recall,
@@ -128,10 +140,12 @@ def table(sweep: Sequence[SweepRow], ways: Sequence[WayRow], training: Mapping[s
             "token_f1": row.token_f1,
             "seconds": round(row.seconds, 1),
             "models": row.models,
+            "seconds_a_question": round(row.answer_seconds, 4) or None,
+            "gb_to_serve": round(row.models * model_bytes / 1e9, 6) or None,
         }
-        for row in ways
+        for row in [*merges, *ways]
     ]
-    return sorted([*merges, *others], key=lambda row: -row["recall"])
+    return sorted(rows, key=lambda row: -row["recall"])
 
 
 def _arrivals(training: Mapping[str, float], union: float) -> float:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from memo_ray.config.models import ModelConfig, OpenAIModel
 from memo_ray.errors import ConfigError
 from memo_ray.models.chat import ChatModel
 from memo_ray.models.sources import ModelSource, resolve
+
+Opener: TypeAlias = Callable[[ModelConfig, Path | None, Path | None], Awaitable[ChatModel]]
+"""What `open_model` is: from settings, the folder of the weights and the file of the replies to a ready model."""
 
 
 def source_of(config: ModelConfig, key: str) -> ModelSource | None:

@@ -14,15 +14,16 @@ from memo_ray.artifacts.place import Location, local_folder
 from memo_ray.config.models import VllmModel
 from memo_ray.errors import EngineDied
 from memo_ray.models.chat import ChatReply, ChatRequest
+from memo_ray.models.ray_limits import largest_cluster
 
 
 def actor_resources(config: VllmModel) -> dict[str, Any]:
     """`num_cpus` and `num_gpus` that Ray reserves for an actor which owns one engine.
 
-    With GPUs in the cluster an engine takes as many as its settings say; without, it takes a core
-    by name and shares the machine, since its worker process binds its own threads.
+    With GPUs in the cluster, or to be had from its autoscaler, an engine takes as many as its settings say; without,
+    it takes a core by name and shares the machine, since its worker process binds its own threads.
     """
-    if ray.cluster_resources().get("GPU", 0) >= 1:
+    if largest_cluster().get("GPU", 0) >= 1:
         return {"num_cpus": 1, "num_gpus": config.gpus}
     return {"num_cpus": 1, "num_gpus": 0}
 

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from memo_ray.config.models import VllmModel, Yarn
 from memo_ray.errors import ConfigError, EngineDied, GenerationError, PromptRefused
@@ -48,7 +48,7 @@ class VllmChatModel:
         self._adapters: dict[str, int] = {}
 
     @classmethod
-    async def start(cls, config: VllmModel, path: Path) -> VllmChatModel:
+    async def start(cls, config: VllmModel, path: Path) -> Self:
         """Start an engine on the model folder `path`; tens of seconds.
 
         Raises ConfigError for engine arguments that vLLM refuses, GenerationError when the engine does not come up.

@@ -67,7 +67,7 @@ def build_app(
     gateway = deployment(
         GatewayDeployment, "gateway", config, ReplicaSettings(max_ongoing_requests=places_of(config)), light
     ).options(max_queued_requests=places_of(config))
-    return gateway.bind(alone, protocol, gateway_settings(config, offered), memories)
+    return gateway.bind(alone, protocol, gateway_settings(config, offered), memories, ledger)
 
 
 def places_of(config: ServingConfig) -> int:
@@ -86,7 +86,7 @@ def gateway_settings(config: ServingConfig, models: tuple[str, ...]) -> GatewayS
             f"serving.api_key_env: the environment variable {config.api_key_env} is not set; export the key that "
             "clients must send"
         )
-    keys = [Key(name="default", sha256=digest_of(key), admin=True)] if key else []
+    keys = [Key(name="default", sha256=digest_of(key), admin=True, documents=True)] if key else []
     if config.keys_file:
         keys += read_keys(Path(config.keys_file))
     return GatewaySettings(

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from memo_ray.models.chat import ChatReply, ChatRequest
+
+Listed = Literal["documents", "reflections", "spans"]
+"""What of a memory's sources can be looked through."""
+
+
+class NoLedger(Exception):
+    """A memory is served without the tables of its corpora, so there is nothing to look through."""
 
 
 class Busy(Exception):
@@ -35,6 +42,13 @@ class Backend(Protocol):
 
     def events(self, answer_id: str, question: str, memories: tuple[str, ...]) -> AsyncIterator[dict[str, Any]]:
         """The protocol's stage events, each {"event": ...}; the last item is {"answer": ...} as `answer` gives it."""
+        ...
+
+    async def browse(self, memory: str, what: Listed, query: dict[str, Any]) -> dict[str, Any] | None:
+        """A page of what a memory ("": the default) was made from; see `Shelf`. None: there is no such document.
+
+        Raises NoLedger.
+        """
         ...
 
     async def table(self) -> list[dict[str, Any]]:

@@ -162,7 +162,7 @@ class ModelDeployment:
 @serve.ingress()
 class GatewayDeployment:
     """The HTTP side. `models`: the handles of the models that may be asked alone; `memories`: of the deployment that
-    knows the registered memories, where there are any."""
+    knows the registered memories, where there are any; `ledger`: of the one memory's, where the registry names none."""
 
     def __init__(
         self,
@@ -170,8 +170,9 @@ class GatewayDeployment:
         protocol: DeploymentHandle,
         settings: GatewaySettings,
         memories: DeploymentHandle | None = None,
+        ledger: DeploymentHandle | None = None,
     ) -> None:
-        self._backend = HandleBackend(models, protocol, memories)
+        self._backend = HandleBackend(models, protocol, memories, ledger)
         self._settings = settings
         self._door = new_door()
 

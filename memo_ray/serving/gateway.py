@@ -1,4 +1,4 @@
-"""The HTTP gateway: OpenAI's chat completions for the protocol and the memories alone, and POST /v1/answers.
+"""The HTTP gateway: OpenAI's chat completions, POST /v1/answers, what memories were made from, and the console.
 
 `create_app` makes a FastAPI application over any Backend. It checks the bearer key with its scope and rate, sizes and
 time, and turns every failure into OpenAI's error object with the right status; docs/serving.md has the table.
@@ -19,11 +19,14 @@ from memo_ray.errors import MemoError
 from memo_ray.serving.admin import add_admin
 from memo_ray.serving.audit import Entry, audited
 from memo_ray.serving.backend import Backend, Busy
+from memo_ray.serving.browsing import add_browsing
 from memo_ray.serving.draining import Door
 from memo_ray.serving.failures import error_response
 from memo_ray.serving.keys import Key, Rates, key_of
 from memo_ray.serving.openai_api import ApiError, unknown_model
 from memo_ray.serving.openai_requests import parse_answer, parse_chat, read_body
+from memo_ray.serving.openapi import add_schema
+from memo_ray.serving.page import add_page
 from memo_ray.serving.replies import (
     Defaults,
     answer_events,
@@ -145,6 +148,12 @@ def create_app(backend: Backend, settings: GatewaySettings, door: Door) -> FastA
                 entry.note(answer, total_usage(answer))
                 return JSONResponse(answer)
 
+    async def reader(request: Request) -> Caller:
+        return await admit(request, counted=False)
+
+    add_browsing(app, backend, reader)
+    add_page(app)
+    add_schema(app)
     add_admin(app, backend, settings.keys, settings.max_request_bytes)
     for kind in (ApiError, Busy, TimeoutError, MemoError, HTTPException, Exception):
         app.add_exception_handler(kind, error_response)

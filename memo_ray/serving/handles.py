@@ -22,7 +22,7 @@ from ray.serve.handle import DeploymentHandle
 
 from memo_ray.errors import ConfigError, GenerationError, MemoError
 from memo_ray.models.chat import ChatReply, ChatRequest
-from memo_ray.serving.backend import Busy
+from memo_ray.serving.backend import Busy, Listed, NoLedger
 from memo_ray.serving.roster import Target
 from memo_ray.serving.status import APPLICATION, deployment_states
 
@@ -135,7 +135,7 @@ class HandleBackend:
     """The gateway's Backend over the handles of the other deployments.
 
     `models`: those that may be asked alone. `memories`: the deployment that knows the registered memories; none: the
-    one memory of `models` is served.
+    one memory of `models` is served. `ledger`: that memory's, if it has one.
     """
 
     def __init__(
@@ -143,10 +143,12 @@ class HandleBackend:
         models: dict[str, DeploymentHandle],
         protocol: DeploymentHandle,
         memories: DeploymentHandle | None = None,
+        ledger: DeploymentHandle | None = None,
     ) -> None:
         self._models = models
         self._protocol = protocol
         self._memories = memories
+        self._ledger = ledger
         self._returning: set[asyncio.Task[None]] = set()
 
     async def memories(self) -> tuple[str, ...]:
@@ -178,6 +180,15 @@ class HandleBackend:
             async with self._leased(memories) as targets:
                 async for item in items_of(self._protocol, "events", "protocol", answer_id, question, targets):
                     yield item
+
+    async def browse(self, memory: str, what: Listed, query: dict[str, Any]) -> dict[str, Any] | None:
+        """A page of what a memory was made from. Raises NoLedger."""
+        with busy():
+            async with self._leased((memory,)) as targets:
+                ledger = handle_of("ledger", targets[0].ledger) if targets and targets[0].ledger else self._ledger
+                if ledger is None:
+                    raise NoLedger
+                return await reply_of(ledger.browse.remote(what, query), "ledger")
 
     async def table(self) -> list[dict[str, Any]]:
         """The registered memories and where each is on its way."""

@@ -41,6 +41,8 @@ class Key(BaseModel):
     "*": all of them."""
     admin: bool = False
     """May see and replace the memories that are served."""
+    documents: bool = False
+    """May read the documents and reflections behind the memories of its scope."""
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     """Requests let in, with as many at once after a silent minute; none: no limit."""
 
@@ -60,7 +62,7 @@ class KeysFile(BaseModel):
     keys: Annotated[tuple[Key, ...], Field(min_length=1)]
 
 
-OPEN = Key(name="open", sha256="0" * 64)
+OPEN = Key(name="open", sha256="0" * 64, documents=True)
 """Who asks where no key is needed."""
 
 

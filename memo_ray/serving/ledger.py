@@ -1,4 +1,5 @@
-"""The deployment that knows where reflections came from: support for answers, passages for the hybrid option."""
+"""The deployment that knows where reflections came from: support for answers, passages for the hybrid option, and the
+documents and reflections to look through."""
 
 from __future__ import annotations
 
@@ -11,13 +12,14 @@ from typing import Any
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
-from memo_ray.citations.files import LedgerFiles, load_ledger, load_retriever
+from memo_ray.citations.files import LedgerFiles, Tables, load_retriever
 from memo_ray.citations.ledger import Embedder, Ledger
 from memo_ray.citations.routing import LedgerRouter
 from memo_ray.config.protocol import HybridSettings, Routing
 from memo_ray.errors import GenerationError
 from memo_ray.protocol.evidence import RETRIEVED
 from memo_ray.protocol.state import Evidence, Passage
+from memo_ray.serving.backend import Listed
 from memo_ray.serving.handles import reply_of
 from memo_ray.serving.roster import Target
 
@@ -32,12 +34,19 @@ class LedgerDeployment:
     model that compares questions by meaning too; empty: by words alone."""
 
     def __init__(self, files: Sequence[LedgerFiles], hybrid: HybridSettings | None, embedder: str = "") -> None:
-        self._ledger = load_ledger(files, open_embedder(embedder) if embedder else None)
+        tables = Tables.read(files)
+        self._ledger = tables.ledger(open_embedder(embedder) if embedder else None)
+        self._shelf = tables.shelf()
         self._retriever = load_retriever(files, hybrid.passage_chars) if hybrid else None
 
     def support(self, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         """What the ledger has for each question and answer, as POST /v1/answers shows it."""
         return [self._ledger.support(question, answer).body() for question, answer in pairs]
+
+    def browse(self, what: Listed, query: dict[str, Any]) -> dict[str, Any] | None:
+        """A page of what GET /v1/`what` shows, by the arguments of the Shelf's method; None: no such document."""
+        look = {"documents": self._shelf.documents, "reflections": self._shelf.reflections, "spans": self._shelf.span}
+        return look[what](**query)
 
     async def retrieve(self, query: str, count: int) -> list[dict[str, Any]]:
         """The fields of at most `count` passages, the best first."""
@@ -113,5 +122,5 @@ class Routers:
     def _make(self, targets: tuple[Target, ...]) -> LedgerRouter:
         for target in targets:
             if target.reference not in self._ledgers:
-                self._ledgers[target.reference] = load_ledger(target.tables)
+                self._ledgers[target.reference] = Tables.read(target.tables).ledger()
         return LedgerRouter({target.name: self._ledgers[target.reference] for target in targets}, self.how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memo_ray.artifacts.place import Location
 from memo_ray.artifacts.record import read_by_synthesis
 from memo_ray.artifacts.registry import Memory
 from memo_ray.artifacts.store import Artifact, Store
@@ -16,15 +17,30 @@ def tables_of(store: Store, memory: Memory) -> tuple[LedgerFiles, ...]:
     Digests lead from one record to the next, so a version is never cited from what another one was trained on.
     """
     found = []
+    evaluated = answers_of(store, memory)
     for corpus in memory.corpora:
         synthesis = synthesis_of(store, memory, corpus)
         chunks = corpus_of(store, corpus, synthesis) if synthesis else None
         if synthesis and chunks:
-            tables = (synthesis.location("reflections.parquet"), synthesis.location("ledger.parquet"))
-            found.append(
-                LedgerFiles(reflections=str(tables[0]), ledger=str(tables[1]), chunks=str(chunks.location(CHUNKS)))
-            )
+            tables = {
+                "reflections": synthesis.location("reflections.parquet"),
+                "ledger": synthesis.location("ledger.parquet"),
+                "chunks": chunks.location(CHUNKS),
+                **evaluated,
+            }
+            found.append(LedgerFiles(**{name: str(value) for name, value in tables.items()}))
     return tuple(found)
+
+
+def answers_of(store: Store, memory: Memory) -> dict[str, Location]:
+    """The table with this version's answers in an evaluation, and its name there; nothing where there is none."""
+    system = memory.path.rpartition("/")[2]
+    for fingerprint in store.place.child("evaluation").folders():
+        artifact = store.find("evaluation", fingerprint)
+        read = artifact.record.inputs.values() if artifact else ()
+        if artifact and memory.artifact in read and system in artifact.record.facts["systems"].values():
+            return {"answers": artifact.location("answers.parquet"), "system": system}
+    return {}
 
 
 def synthesis_of(store: Store, memory: Memory, corpus: str) -> Artifact | None:

@@ -175,7 +175,7 @@ def parse_chat(raw: bytes, known: Sequence[str]) -> ChatAsked:
             raise invalid(f"{key}: is not supported here; leave it out", key)
     if isinstance(data.get("messages"), list):
         data["messages"] = [_plain_turn(turn, n) for n, turn in enumerate(data["messages"])]
-    body = _validated(ChatBody, data)
+    body = validated(ChatBody, data)
     if body.model not in known:
         raise unknown_model(body.model, known)
     format_ = body.response_format
@@ -199,7 +199,7 @@ def parse_answer(raw: bytes, known: Sequence[str]) -> AnswerAsked:
 
     Raises ApiError: 404 for a model that is not among them, 400 for what is malformed.
     """
-    body = _validated(AnswerBody, {key: value for key, value in _object(raw).items() if value is not None})
+    body = validated(AnswerBody, {key: value for key, value in _object(raw).items() if value is not None})
     if body.model not in known:
         raise unknown_model(body.model, known)
     if body.model.partition("/")[0] != "memo":
@@ -211,7 +211,7 @@ def parse_answer(raw: bytes, known: Sequence[str]) -> AnswerAsked:
 
 def parse_swap(raw: bytes) -> str:
     """The memory, NAME or NAME@VERSION, of a request body of POST /admin/memories. Raises ApiError 400."""
-    return _validated(SwapBody, _object(raw)).memory
+    return validated(SwapBody, _object(raw)).memory
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -238,6 +238,22 @@ def depth_of(raw: bytes) -> int:
     return deepest
 
 
+def validated(kind: type[Kind], data: dict[str, Any]) -> Kind:
+    """The fields of a body or a query, checked. Raises ApiError 400 naming the first that is wrong."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"]
+        if first["type"] == "extra_forbidden":
+            message = "unknown field; leave it out"
+        elif ".content" in where:
+            where = where.partition(".content")[0] + ".content"
+            message = "must be text, or a list of parts of type text"
+        raise invalid(f"{where}: {message}", where.split(".")[0]) from None
+
+
 def _object(raw: bytes) -> dict[str, Any]:
     if depth_of(raw) > DEEPEST:
         raise invalid(f"the body is nested more than {DEEPEST} levels deep")
@@ -261,21 +277,6 @@ def _plain_turn(turn: Any, index: int) -> Any:
         if kept.pop(key, None):
             raise invalid(f"messages.{index}.{key}: is not supported here; only text is", "messages")
     return kept
-
-
-def _validated(kind: type[Kind], data: dict[str, Any]) -> Kind:
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"]
-        if first["type"] == "extra_forbidden":
-            message = "unknown field; leave it out"
-        elif ".content" in where:
-            where = where.partition(".content")[0] + ".content"
-            message = "must be text, or a list of parts of type text"
-        raise invalid(f"{where}: {message}", where.split(".")[0]) from None
 
 
 def _message(turn: Turn) -> Message:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.errors import EngineDied, GenerationError, MemoError
 from memo_ray.models.chat import ChatModel
 from memo_ray.models.journal import Journal
-from memo_ray.models.opening import open_model
+from memo_ray.models.opening import Opener, open_model
 from memo_ray.models.watched import JournaledModel, WatchedModel
 from memo_ray.synthesis import recipe, units
 from memo_ray.synthesis.pairs import Lost
@@ -62,12 +62,15 @@ class RowWorker:
         begun: Begun,
         journal: Path | None = None,
         meter: Callable[[], Callable[[UnitResult], None]] | None = None,
+        opener: Opener = open_model,
+        retry_pauses_s: Sequence[float] = RETRY_PAUSES_S,
     ) -> None:
         """`journal`: the file of this machine in which an endpoint's replies are kept for a later try; those of an
         engine are kept beside it, a file a row, until the row is written. `meter` makes what is told every result.
+        `opener` opens the model and, after a death, the next one.
         """
         self._kind, self._config, self._location, self._begun = kind, config, model, begun
-        self._journal = journal
+        self._journal, self._opener, self._retry_pauses_s = journal, opener, retry_pauses_s
         self._observe = meter() if meter else None
         self._finished: deque[Path] = deque()
         self._settings = StepSettings.load(config)
@@ -133,7 +136,7 @@ class RowWorker:
         Raises GenerationError when the generator answers nothing at all. If it answers other rows, or the rest of
         this one, the prompts are at fault: they stay lost.
         """
-        before, pauses = self._successes, iter(RETRY_PAUSES_S)
+        before, pauses = self._successes, iter(self._retry_pauses_s)
         replies = JournaledModel(model, Journal(self._replies_of(row_id)))
         while True:
             result = await self._work(row_id, payload, replies)
@@ -171,7 +174,7 @@ class RowWorker:
             if self._model is None:
                 self._starts += 1
                 folder = None if self._location is None else await asyncio.to_thread(local_folder, self._location)
-                self._model = await open_model(self._config.generator, folder, self._journal)
+                self._model = await self._opener(self._config.generator, folder, self._journal)
                 # An endpoint has time-outs of its own, and a batch may take a day.
                 if isinstance(self._config.generator, VllmModel):
                     self._model = WatchedModel(self._model, self._config.no_progress_s)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memo_ray.artifacts.place import Place
 
+if TYPE_CHECKING:
+    import torch
+
 HISTORY = "history.json"
-STATE_TAG = "zero2"
+STATE = "step-"
+"""How the folder of a resumable state begins; the steps taken follow."""
 
 
 @dataclass
@@ -38,22 +41,30 @@ class Epoch:
 
 @dataclass
 class History:
-    """The epochs trained so far, by how many workers, and after which epochs a run resumed.
+    """The epochs trained so far, by how many workers, and after how many steps a run was resumed.
 
-    `fresh_optimizer`: epochs after which training went on with another number of workers, for which the
-    optimiser's sharded state does not fit, so that its moments started anew. `packed`: whether rows were packed.
+    `begun`: the epoch that is under way, whose tokens are those of all workers. `packed`: whether rows were packed.
     """
 
     workers: int
     epochs: list[Epoch] = field(default_factory=list)
+    begun: Epoch | None = None
     resumed_from: list[int] = field(default_factory=list)
-    fresh_optimizer: list[int] = field(default_factory=list)
     packed: bool = True
     start_seconds: float = 0.0
 
+    @property
+    def steps(self) -> int:
+        """Optimiser steps taken so far."""
+        return sum(len(epoch.losses) for epoch in [*self.epochs, *([self.begun] if self.begun else [])])
+
+    def content(self) -> bytes:
+        """What is stored."""
+        return json.dumps(asdict(self)).encode()
+
     def save(self, place: Place) -> None:
         """Put this history into `place`, in one step."""
-        place.put(HISTORY, json.dumps(asdict(self)).encode())
+        place.put(HISTORY, self.content())
 
     @classmethod
     def load(cls, place: Place) -> History | None:
@@ -62,65 +73,63 @@ class History:
         if content is None:
             return None
         saved = json.loads(content)
-        return cls(**saved | {"epochs": [Epoch(**epoch) for epoch in saved["epochs"]]})
+        begun = saved["begun"] and Epoch(**saved["begun"])
+        return cls(**saved | {"epochs": [Epoch(**epoch) for epoch in saved["epochs"]], "begun": begun})
 
 
 def newest_state(states: Place) -> Place | None:
-    """The complete state below `states` with the most epochs; None when there is none."""
-    found = {name: History.load(states.child(name)) for name in states.folders()}
-    epochs = {name: len(history.epochs) for name, history in found.items() if history}
-    return states.child(max(epochs, key=lambda name: epochs[name])) if epochs else None
+    """The complete state below `states` with the most steps; None when there is none."""
+    found = {name: History.load(states.child(name)) for name in states.folders() if name.startswith(STATE)}
+    steps = {name: history.steps for name, history in found.items() if history}
+    return states.child(max(steps, key=lambda name: steps[name])) if steps else None
 
 
 def remove_states(states: Place, but: Place | None) -> None:
-    """Remove every state below `states` but one: what was not reported is half written or outdated."""
+    """Remove every state below `states` but one: what else there is, is half written or outdated."""
     for name in states.folders():
-        if name.startswith("epoch-") and (but is None or states.child(name).url != but.url):
+        if name.startswith(STATE) and (but is None or states.child(name).url != but.url):
+            states.child(name).remove(HISTORY)  # first, so that nothing that is half removed is taken for complete
             states.remove(name)
 
 
-def save_state(engine: Any, state: Place, history: History) -> None:
-    """Write what the engine resumes from. All workers call this; the history comes last and makes it complete."""
-    import torch.distributed as dist
-
-    with state.sharing("zero") as folder:
-        engine.save_checkpoint(str(folder), tag=STATE_TAG, save_latest=False, exclude_frozen_parameters=True)
-    dist.barrier()
-    if dist.get_rank() == 0:
-        history.save(state)
-    dist.barrier()
+def tied_names(model: Any) -> dict[str, str]:
+    """The weights that share memory with one that comes before them: their names, and its."""
+    first: dict[int, str] = {}
+    found = {name: first.setdefault(value.data_ptr(), name) for name, value in model.state_dict().items()}
+    return {name: other for name, other in found.items() if name != other}
 
 
-def load_state(engine: Any, state: Place) -> None:
-    """Put the engine back to where `save_state` left it; frozen weights are the base's and not among the state."""
-    strict = all(parameter.requires_grad for parameter in engine.module.parameters())
-    folder = str(state.gathered("zero"))
-    engine.load_checkpoint(folder, tag=STATE_TAG, load_module_strict=strict, load_lr_scheduler_states=False)
+def stored_type(base: Path, model: Any) -> torch.dtype:
+    """The type in which a memory's weights are stored: its base's own."""
+    from transformers import AutoConfig
+
+    dtype: Any = AutoConfig.from_pretrained(base).dtype or model.dtype
+    return dtype
 
 
-def save_model(model: Any, base: Path, folder: Path, state: Mapping[str, Any] | None = None) -> None:
-    """Write a Hugging Face folder: safetensors of the base's own type, config, generation config, tokenizer.
+def save_tokenizer(base: Path, folder: Path) -> None:
+    """Write what a model folder holds beside model and config: the base's tokenizer and generation config."""
+    from transformers import AutoTokenizer
 
-    `state`: the weights, when they are not the model's own.
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    if (base / "generation_config.json").is_file():
+        shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
+
+
+def save_model(model: Any, folder: Path, weights: dict[str, torch.Tensor], tokenizer: Path) -> None:
+    """Write a Hugging Face folder: the `weights` as safetensors, config, and what is in the folder `tokenizer`.
+
+    It is called beside steps, so it computes as little as it can: Python runs one thread at a time.
     """
-    import torch
-    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+    from transformers import GenerationConfig
 
-    dtype = AutoConfig.from_pretrained(base).dtype or model.dtype
-    # Tied weights share memory, and must go on sharing it when they are copied.
-    copies: dict[int, torch.Tensor] = {}
-    weights = {
-        name: copies.setdefault(value.data_ptr(), value.detach().to("cpu", dtype))
-        for name, value in (state or model.state_dict()).items()
-    }
     kept = model.generation_config
     model.generation_config = GenerationConfig()  # its check on writing refuses what many published models ship
     model.save_pretrained(folder, state_dict=weights)
     model.generation_config = kept
+    dtype = next(iter(weights.values())).dtype
     _set_dtype(folder / "config.json", str(dtype).removeprefix("torch."))
-    if (base / "generation_config.json").is_file():
-        shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
-    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    shutil.copytree(tokenizer, folder, dirs_exist_ok=True)
 
 
 def _set_dtype(path: Path, dtype: str) -> None:

@@ -11,7 +11,8 @@ def facts_of(history: History) -> dict[str, Any]:
     """What the artefact's record says: losses by step and epoch, tokens, speed, and how often it was resumed.
 
     `final_loss` is the last epoch's mean over its answer tokens. `tokens_per_second` counts tokens of examples, not
-    padding, over the time of the steps alone; starting and saving are beside it, in seconds.
+    padding, over the time of the steps alone; starting and waiting for saves are beside it, in seconds. `resumed_from`:
+    steps that had been taken each time.
     """
     epochs = history.epochs
     tokens, padded = sum(epoch.tokens for epoch in epochs), sum(epoch.padded_tokens for epoch in epochs)
@@ -33,5 +34,4 @@ def facts_of(history: History) -> dict[str, Any]:
         "workers": history.workers,
         "packed": history.packed,
         "resumed_from": history.resumed_from,
-        "fresh_optimizer": history.fresh_optimizer,
     }

@@ -15,7 +15,7 @@ import torch
 from memo_ray.config.training import TrainingConfig
 from memo_ray.training.attention import Attention, choose_attention, keeps_examples_apart, probe_batch
 from memo_ray.training.convolutions import separate_convolutions
-from memo_ray.training.lora import FOLDER, adapt, load_adapter
+from memo_ray.training.lora import adapt
 from memo_ray.training.loss import AnswerLoss
 from memo_ray.training.recompute import checkpoint_layers, compile_layers
 
@@ -36,19 +36,16 @@ class Loaded:
         return self.loss.model
 
 
-def load_model(base: Path, trained: Path | None, config: TrainingConfig, device: torch.device, longest: int) -> Loaded:
-    """The model in `base`, or as the epoch's folder `trained` left it; `longest`: tokens of the longest example.
+def load_model(base: Path, config: TrainingConfig, device: torch.device, longest: int) -> Loaded:
+    """The model in `base`; `longest`: tokens of the longest example.
 
     Only safetensors are read, and no code of a model's folder is run.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    weights = base if trained is None or config.lora else trained
-    attention = choose_attention(
-        AutoConfig.from_pretrained(weights), device, config.precision, longest, config.attention
-    )
+    attention = choose_attention(AutoConfig.from_pretrained(base), device, config.precision, longest, config.attention)
     model: Any = AutoModelForCausalLM.from_pretrained(
-        weights,
+        base,
         dtype=torch.bfloat16 if config.precision == "bf16" else torch.float32,
         attn_implementation=attention.name,
         use_safetensors=True,
@@ -65,8 +62,6 @@ def load_model(base: Path, trained: Path | None, config: TrainingConfig, device:
         attention = Attention(None if attention.flat else attention.name, row_tokens=attention.row_tokens)
     if config.lora:
         adapt(model, config.lora, config.seed, base=config.base)
-        if trained is not None:
-            load_adapter(model, trained / FOLDER)
     fused = head_is_linear(model, attention)
     if not fused:
         log.warning("training: this model's head is no plain linear layer; all logits of a micro-batch are made")

@@ -1,7 +1,7 @@
-"""The training loop of one worker: packed steps through DeepSpeed, a model folder and resumable state by epoch.
+"""The training loop of one worker: packed steps through DeepSpeed, saves that go on beside them.
 
 In go tokenised reflections and a base model; torch.distributed must be set up. Knows nothing of Ray: the caller
-says where to resume and is told of every saved state.
+says where to resume and whether the machine is about to go.
 """
 
 from __future__ import annotations
@@ -12,28 +12,27 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from memo_ray.artifacts.place import Place, local_folder
-from memo_ray.config.training import TrainingConfig
+from memo_ray.artifacts.place import Place
 from memo_ray.errors import TrainingError
 from memo_ray.training.attention import CPU_MICRO_BATCH_TOKENS
 from memo_ray.training.batches import make_batch
 from memo_ray.training.blame import not_finite, out_of_memory, told
-from memo_ray.training.checkpoints import Epoch, History, load_state, remove_states, save_model, save_state
+from memo_ray.training.checkpoints import Epoch, History, remove_states
 from memo_ray.training.deepspeed import start_engine
 from memo_ray.training.examples import Examples
+from memo_ray.training.job import Job
 from memo_ray.training.loading import load_model
-from memo_ray.training.lora import FOLDER, folded_state, save_adapter
 from memo_ray.training.metering import Meter
 from memo_ray.training.packing import Layout, share_out, steps_of_epoch
+from memo_ray.training.saving import Saves, Wish
 from memo_ray.training.schedule import learning_rate
 from memo_ray.training.tracking import Tracker, Untracked, open_tracker
+from memo_ray.training.zero import restore
 
 STEPS_BETWEEN_CHECKS = 20
 """Losses are exchanged and looked at so often: a GPU then never waits for them."""
@@ -42,47 +41,11 @@ SKIPS_IN_A_ROW = 4
 """DeepSpeed leaves out a step whose gradients are not finite; after so many of them nothing is being learnt."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """What all workers share. `progress`: the place that survives the run, which all of them reach.
-
-    It holds `examples` (the tokenised reflections), the model folders, and below `states` what a run resumes from.
-    `pad`: the id of a padding token.
-    """
-
-    config: TrainingConfig
-    base: Path
-    progress: Place
-    pad: int
-    threads: int | None = None
-
-    @property
-    def states(self) -> Place:
-        """Where the resumable states lie."""
-        return self.progress.child("states")
-
-    def folder(self, name: str) -> Path:
-        """The stored folder `name` of the progress on this machine."""
-        found = self.progress.location(name)
-        if found is None:
-            raise TrainingError(f"training: {self.progress.url}: holds no {name}; all nodes must reach it (`root:`)")
-        return local_folder(found)
-
-    @property
-    def tracking(self) -> Path:
-        """The folder of what a tracker keeps as files: curves outlive an attempt, and nothing is resumed from them."""
-        return self.progress.nearby("tracking")
-
-
-def model_name(epoch: int) -> str:
-    """The name of the model folder after `epoch` (from 1) in the progress."""
-    return f"models/epoch-{epoch}"
-
-
-def train(job: Job, resume: Place | None, on_state: Callable[[Place, History], None]) -> History:
+def train(job: Job, resume: Place | None, on_epoch: Callable[[Epoch], None] = lambda _: None) -> History:
     """Train from the state `resume`, or from the base model, to the last epoch. Every worker calls this.
 
-    `on_state` is called on every worker with each complete state. Raises TrainingError when the loss is no number.
+    Ends earlier, with state saved, when a worker's machine is about to go. `on_epoch` is called on every worker with
+    each finished epoch. Raises TrainingError when the loss is no number, or when what was learnt cannot be saved.
     """
     started = time.monotonic()
     if job.threads:
@@ -90,45 +53,26 @@ def train(job: Job, resume: Place | None, on_state: Callable[[Place, History], N
     with out_of_memory(job.config, dist.get_world_size()):
         worker = Worker(job, resume)
     worker.history.start_seconds += time.monotonic() - started
-    with closing(worker.tracker):
-        return train_epochs(worker, on_state)
+    with closing(worker.tracker), closing(worker.saves.writer):
+        return train_epochs(worker, on_epoch)
 
 
-def train_epochs(worker: Worker, on_state: Callable[[Place, History], None]) -> History:
-    """Train `worker` to the last epoch, saving on the way as `train` says."""
-    job, history, saved = worker.job, worker.history, time.monotonic()
-    while len(history.epochs) < job.config.epochs:
-        epoch = worker.train_epoch(len(history.epochs))
-        history.epochs.append(epoch)
-        clock = time.monotonic()
-        last = len(history.epochs) == job.config.epochs
-        if worker.rank == 0:
-            save_epoch(worker.loaded.model, job, len(history.epochs))
-        # State is several times the model, and after the last epoch nothing resumes from it.
-        if not last and worker.everyone(time.monotonic() - saved >= job.config.state_every_s):
-            state = job.states.child(f"epoch-{len(history.epochs):04d}-{worker.nonce}")
-            save_state(worker.engine, state, history)
-            on_state(state, history)
-            if worker.rank == 0:
-                remove_states(job.states, but=state)
-            saved = time.monotonic()
-        dist.barrier()
-        epoch.saving_seconds = time.monotonic() - clock
-        if worker.rank == 0:
-            history.save(job.progress)
+def train_epochs(worker: Worker, on_epoch: Callable[[Epoch], None]) -> History:
+    """Train `worker` to the last epoch as `train` says; what is saved on the way is there when this returns."""
+    history, epochs, writer = worker.history, worker.job.config.epochs, worker.saves.writer
+    while len(history.epochs) < epochs:
+        wish = worker.train_epoch()
+        if history.begun is None:
+            on_epoch(history.epochs[-1])
+        if wish is Wish.LEAVE and len(history.epochs) < epochs:
+            writer.finish()
+            return history
+    blocked = writer.blocked_seconds
+    writer.finish()
+    history.epochs[-1].saving_seconds += writer.blocked_seconds - blocked
+    if worker.rank == 0:
+        history.save(worker.job.progress)
     return history
-
-
-def save_epoch(model: Any, job: Job, epoch: int) -> None:
-    """Write the model folder of `epoch` (from 1): all weights, or adapters alone and, unless unwanted, folded in."""
-    lora = job.config.lora
-    with job.progress.storing(model_name(epoch)) as folder:
-        if lora is None:
-            save_model(model, job.base, folder)
-        elif lora.folded:
-            save_model(model, job.base, folder, folded_state(model))
-        if lora is not None:
-            save_adapter(model, folder / FOLDER)
 
 
 class Worker:
@@ -144,12 +88,8 @@ class Worker:
         self.examples = Examples.load(job.folder("examples"))
         self.lengths = self.examples.lengths.tolist()
         self.answer_tokens = self.examples.answer_tokens.tolist()
-
         self.history = (resume and History.load(resume)) or History(self.world)
-        fits = resume is not None and self.history.workers == self.world
-        begun = len(self.history.epochs)
-        trained = None if not begun or fits else job.folder(model_name(begun))
-        self.loaded = load_model(job.base, trained, self.config, self.device, max(self.lengths))
+        self.loaded = load_model(job.base, self.config, self.device, max(self.lengths))
         self.attention = self.loaded.attention
         self.history.packed, self.history.workers = self.loaded.packed, self.world
         at_once = self.config.micro_batch_tokens if gpu else min(self.config.micro_batch_tokens, CPU_MICRO_BATCH_TOKENS)
@@ -157,45 +97,65 @@ class Worker:
         self.layout = Layout(min(row_tokens, self.config.max_sequence_length), at_once, self.loaded.packed)
         self.engine = start_engine(self.loaded.loss, self.config, gpu=gpu)
         if resume is not None:
-            self.history.resumed_from.append(len(self.history.epochs))
-            if fits:
-                load_state(self.engine, resume)
-            else:
-                self.history.fresh_optimizer.append(len(self.history.epochs))
+            self.history.resumed_from.append(self.history.steps)
+            restore(self.engine, resume)
+            if self.history.begun is not None:  # a share of what all workers counted
+                epoch = self.history.begun
+                epoch.tokens = (epoch.tokens + self.rank) // self.world
+                epoch.padded_tokens = (epoch.padded_tokens + self.rank) // self.world
         if self.rank == 0:
             remove_states(job.states, but=resume)
+        self.saves = Saves(job, self.engine, self.loaded.model, self.history, self.device, self.nonce)
         self.steps_per_epoch = math.ceil(len(self.examples) / self.config.reflections_per_step)
         self.skips_in_a_row = 0
         self.meter = Meter(self.loaded.model, self.device, self.world, self.lengths, self.answer_tokens)
-        taken = len(self.history.epochs) * self.steps_per_epoch
         self.tracker: Tracker = Untracked()
         if self.rank == 0:
             settings = self.config.model_dump(mode="json", exclude={"base"})
-            self.tracker = open_tracker(self.config.tracking, job.tracking, "memory", settings, taken)
+            self.tracker = open_tracker(self.config.tracking, job.tracking, "memory", settings, self.history.steps)
 
-    def train_epoch(self, number: int) -> Epoch:
-        """Take every step of epoch `number` (from 0)."""
-        config = self.config
-        torch.manual_seed(config.seed * 1_000_003 + number * self.world + self.rank)
-        epoch, skipped, clock = Epoch(), self.engine.skipped_steps, time.monotonic()
-        self.meter.begin_epoch()
+    def train_epoch(self) -> Wish:
+        """Take the steps of the next epoch, or what is left of it, up to a step after which this group must leave.
+
+        What is saved on the way and at the end is on its way when this returns.
+        """
+        history, number = self.history, len(self.history.epochs)
+        epoch = history.begun = history.begun or Epoch()
+        steps, done = self.steps(number), len(epoch.losses)
+        skipped, clock = self.engine.skipped_steps, time.monotonic() - epoch.seconds
+        self.meter.begin_epoch(steps[:done])
         sums: list[torch.Tensor] = []
-        for place, step in enumerate(self.steps(number)):
-            answers = sum(self.answer_tokens[index] for index in step)
-            sums.append(self.take_step(step, number * self.steps_per_epoch + place, answers, epoch) / answers)
-            if len(sums) == STEPS_BETWEEN_CHECKS or place == self.steps_per_epoch - 1:
+        wish, blocked = Wish.NONE, self.saves.writer.blocked_seconds
+        for place in range(done, self.steps_per_epoch):
+            answers = sum(self.answer_tokens[index] for index in steps[place])
+            sums.append(self.take_step(steps[place], number * self.steps_per_epoch + place, answers, epoch) / answers)
+            last, wish = place == self.steps_per_epoch - 1, self.saves.wish()
+            if len(sums) == STEPS_BETWEEN_CHECKS or last or wish:
                 losses = self.agreed_losses(sums, number * self.steps_per_epoch + len(epoch.losses))
                 epoch.losses += losses
-                epoch.seconds, sums = time.monotonic() - clock, []
+                waited = self.saves.writer.blocked_seconds - blocked
+                epoch.seconds, sums = time.monotonic() - clock - waited, []
                 self.meter.tell(self.tracker, epoch, losses)
                 self.tell(number, epoch)
+            if wish and not last:
+                self.saves.start(epoch=False, state=True)
+                if wish is Wish.LEAVE:
+                    return wish
+        epoch.skipped_steps += self.engine.skipped_steps - skipped
+        self.end_epoch(epoch, wish)
+        epoch.saving_seconds += self.saves.writer.blocked_seconds - blocked
+        return wish
+
+    def end_epoch(self, epoch: Epoch, wish: Wish) -> None:
+        """Enter `epoch` into the history, and begin to save its model and what was wished beside it."""
+        history, number = self.history, len(self.history.epochs)
         epoch.loss = self.mean_loss(number, epoch.losses)
-        epoch.skipped_steps = self.engine.skipped_steps - skipped
-        totals = torch.tensor([epoch.tokens, epoch.padded_tokens], device=self.device)
-        dist.all_reduce(totals)
-        epoch.tokens, epoch.padded_tokens = totals.tolist()
+        epoch.tokens, epoch.padded_tokens = self.saves.writer.summed(epoch.tokens, epoch.padded_tokens)
+        history.epochs.append(epoch)
+        history.begun = None
+        # After the last epoch nothing resumes.
+        self.saves.start(epoch=True, state=bool(wish) and len(history.epochs) < self.config.epochs)
         self.tracker.epoch(number + 1, (number + 1) * self.steps_per_epoch, {"loss": epoch.loss})
-        return epoch
 
     def steps(self, number: int) -> list[list[int]]:
         """The examples of every step of epoch `number`."""
@@ -208,6 +168,8 @@ class Worker:
 
     def take_step(self, step: list[int], number: int, answers: int, epoch: Epoch) -> torch.Tensor:
         """One optimiser step on the examples `step`; returns this worker's sum of losses."""
+        # By step and not by epoch: a run that is resumed in between then draws the same dropout.
+        torch.manual_seed(self.config.seed * 1_000_003 + number * self.world + self.rank)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = self.rate(number)
         total = torch.zeros((), device=self.device)
@@ -224,6 +186,7 @@ class Worker:
                 total += loss.detach()
                 epoch.tokens += batch.tokens
                 epoch.padded_tokens += batch.padded
+            self.saves.writer.wait_for_copies()
             self.engine.step()
         self.meter.took(number, step, self.rate(number), self.engine.get_global_grad_norm())
         self.refuse_standstill(self.engine.skipped_steps > skipped, number, step)
@@ -276,10 +239,6 @@ class Worker:
                 "note": f"loss {epoch.losses[-1]:.2f}, {rate:.0f} tokens/s",
             }
             self.job.progress.put("told.json", json.dumps(told).encode())
-
-    def everyone(self, wish: bool) -> bool:
-        """Rank 0's `wish`, known to all: every worker must save, or none."""
-        return bool(self.shared(wish))
 
     def shared(self, value: Any) -> Any:
         """Rank 0's `value` on every worker."""

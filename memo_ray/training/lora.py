@@ -5,7 +5,7 @@ Adapters are injected into the model itself, so its class and names stay (paper,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,46 +85,32 @@ def trainable_parameters(model: torch.nn.Module) -> int:
 
 
 def adapter_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The adapters' weights on the CPU under the names that peft saves and loads them by."""
+    """The adapters' weights under the names that peft saves and loads them by."""
     return {
-        f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}": value.detach().cpu().contiguous()
+        f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}": value.detach()
         for name, value in model.state_dict().items()
         if is_adapter(name)
     }
 
 
-def save_adapter(model: Any, folder: Path) -> None:
-    """Write `adapter_model.safetensors` and `adapter_config.json`, which peft and vLLM read."""
+def save_adapter(model: Any, folder: Path, state: dict[str, torch.Tensor]) -> None:
+    """Write `adapter_model.safetensors` and `adapter_config.json`, which peft and vLLM read.
+
+    `state`: what `adapter_state` gave, in host memory.
+    """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(adapter_state(model), folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     model.peft_config[ADAPTER].save_pretrained(folder)
 
 
-def load_adapter(model: Any, folder: Path) -> None:
-    """Put the adapters that `save_adapter` wrote into an adapted model. Raises TrainingError when they do not fit."""
-    from safetensors.torch import load_file
+def folded_state(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights of the base model's own names with every adapter added in float32, one after another.
 
-    saved, wanted = load_file(folder / WEIGHTS), adapter_state(model)
-    if {name: value.shape for name, value in saved.items()} != {name: value.shape for name, value in wanted.items()}:
-        raise TrainingError(
-            f"training.lora: {folder}: its adapters have other targets or another rank than the config; "
-            "use the settings that they were trained with, or another `root`"
-        )
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if is_adapter(name):
-                parameter.copy_(saved[f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}"])
-
-
-def folded_state(model: Any) -> Mapping[str, torch.Tensor]:
-    """The weights of the base model's own names with every adapter added in float32; the model stays as it is.
-
-    W + (alpha / rank) B A (paper, Appendix O). Tied weights go on sharing their memory.
+    W + (alpha / rank) B A (paper, Appendix O). The model stays as it is; tied weights go on sharing their memory.
     """
     layers = {name: module for name, module in model.named_modules() if hasattr(module, "get_delta_weight")}
-    state = {}
     for name, value in model.state_dict().items():
         owner, base, parameter = name.rpartition(".base_layer.")
         if is_adapter(name):
@@ -132,5 +118,4 @@ def folded_state(model: Any) -> Mapping[str, torch.Tensor]:
         if base and parameter == "weight":
             delta = layers[owner].get_delta_weight(ADAPTER)
             value = (value.detach().float() + delta.detach().float()).to(value.dtype)
-        state[f"{owner}.{parameter}" if base else name] = value
-    return state
+        yield f"{owner}.{parameter}" if base else name, value

@@ -28,16 +28,19 @@ class Meter:
         self.peak = peak_flops(device)
         self.begin_epoch()
 
-    def begin_epoch(self) -> None:
-        """Count from nothing."""
-        self.useful = 0.0
+    def begin_epoch(self, taken: Sequence[Sequence[int]] = ()) -> None:
+        """Count from nothing, or from the steps of the epoch that were `taken` before a resumed run goes on."""
+        self.useful = sum(map(self._work, taken), 0.0)
         self.steps: list[tuple[int, float, Any]] = []
 
     def took(self, number: int, step: Sequence[int], rate: float, norm: Any) -> None:
         """Note step `number` (from 0) over the examples `step`, its learning rate and its gradient norm."""
-        lengths = [self.lengths[index] for index in step]
-        self.useful += self.work.flops(lengths, sum(self.answer_tokens[index] for index in step))
+        self.useful += self._work(step)
         self.steps.append((number, rate, norm))
+
+    def _work(self, step: Sequence[int]) -> float:
+        lengths = [self.lengths[index] for index in step]
+        return self.work.flops(lengths, sum(self.answer_tokens[index] for index in step))
 
     def tell(self, tracker: Tracker, epoch: Epoch, losses: Sequence[float]) -> None:
         """Hand on the steps noted since the last time; `losses` are theirs, `epoch` is this worker's so far."""

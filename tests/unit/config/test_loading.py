@@ -46,6 +46,7 @@ def test_every_shipped_run_config_loads(path: Path) -> None:
 BAD = [
     ({**GOOD, "trainin": {}}, "trainin: unknown key; did you mean training?"),
     ({**GOOD, "training": {"epochs": "3"}}, 'training.epochs: Input should be a valid integer, got "3"'),
+    ({**GOOD, "merging": {"recipes": [{"method": "linear", "density": 0.5}]}}, "linear takes no density"),
     ({**GOOD, "training": {"learning_rte": 1}}, "training.learning_rte: unknown key; did you mean learning_rate?"),
     ({**GOOD, "training": {"epochs": 0}}, "training.epochs: Input should be greater than or equal to 1, got 0"),
     ({"corpora": [{"paths": ["docs"]}]}, "name: is required"),

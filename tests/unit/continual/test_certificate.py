@@ -47,7 +47,7 @@ def test_a_changed_body_and_another_signer_are_refused(tmp_path: Path) -> None:
         verify(str(path), public(tmp_path, key))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"certificate": {}, "signature": "?"}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"certificate": {}, "signature": "?"}', "[" * 100_000])
 def test_what_is_no_certificate_is_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "c.json").write_text(content)
     with pytest.raises(ConfigError, match="is no certificate"):
@@ -89,3 +89,15 @@ def test_a_key_of_no_use_is_named(tmp_path: Path, content: bytes, told: str) -> 
 
 def test_the_signed_bytes_do_not_depend_on_the_order_of_keys() -> None:
     assert canonical(BODY) == canonical(json.loads(json.dumps(dict(reversed(BODY.items())))))
+
+
+def test_keys_of_a_kind_that_nobody_knows_are_one_line(tmp_path: Path) -> None:
+    # Well-formed DER, with an algorithm's number (1.2.3.4) that is not given to any.
+    public_key, private_key = "MA4wBQYDKgMEAwUAAQIDBA==", "MA8CAQAwBQYDKgMEBAMEAQc="
+    (tmp_path / "public.pem").write_text(f"-----BEGIN PUBLIC KEY-----\n{public_key}\n-----END PUBLIC KEY-----\n")
+    (tmp_path / "key.pem").write_text(f"-----BEGIN PRIVATE KEY-----\n{private_key}\n-----END PRIVATE KEY-----\n")
+    (tmp_path / "c.json").write_text("{}")
+    with pytest.raises(ConfigError, match="holds no public key"):
+        verify(str(tmp_path / "c.json"), str(tmp_path / "public.pem"))
+    with pytest.raises(ConfigError, match="holds no private key"):
+        signing_key(str(tmp_path / "key.pem"))

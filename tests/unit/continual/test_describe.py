@@ -32,12 +32,19 @@ def test_the_figures_are_told_and_what_is_not_forgotten_too(run: Workspace) -> N
     told: dict[str, Any] = {
         "document": {"id": "bell"}, "corpus": "law", "how": "retrain",
         "recall": {"base": {"own": recall(0, 4), "others": recall(0, 0)}, "isles@2": {"own": recall(3, 4)}},
-        "verdict": {"at_base_level": True},
+        "verdict": {"at_base_level": True, "n": 12, "rest_kept": 0.96, "others_kept": None},
+        "copies": [{"corpus": "wiki", "id": "ring"}],
     }  # fmt: skip
     text = forgotten_text(run, "registry/isles/2.certificate.json", told)
     assert "forgotten: bell of corpus law, by retrain" in text
     assert "recall: own 0.00 of 4\n" in text and "own 0.75 of 4" in text and "others" not in text
     assert "still answered" not in text
+    assert "its own questions (12) are answered no better than the base does" in text
+    assert "the rest of its corpus: 0.96 of its recall before, less than the 0.97 to be expected" in text
+    assert "the same text is still learnt as ring of corpus wiki: memo forget" in text and "ring --corpus wiki" in text
+    told["verdict"] |= {"at_base_level": None, "rest_kept": 0.98, "others_kept": 1.0}
+    text = forgotten_text(run, "c.json", told)
+    assert "too few to tell" in text and "the other corpora: 1.00 of" in text and "to be expected" not in text
     told["verdict"]["at_base_level"] = False
     assert "still answered better than the base" in forgotten_text(run, "c.json", told)
 

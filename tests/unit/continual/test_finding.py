@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from memo_ray.continual.finding import find
+from memo_ray.continual.finding import copies_of, find
 from memo_ray.continual.forgotten import Forgotten, write_forgotten
 from memo_ray.errors import ConfigError
 from memo_ray.workspace import Workspace
@@ -42,3 +42,26 @@ def test_one_that_is_being_forgotten_is_found_in_the_list(run: Workspace) -> Non
     assert find(run, "x").done
     with pytest.raises(ConfigError):
         find(run, "Ex")  # its title is no longer known
+
+
+def test_a_document_of_a_corpus_is_not_taken_for_one_that_was_forgotten_elsewhere(run: Workspace) -> None:
+    row = Forgotten(corpus="wiki", document_id="bell", digest="0" * 64, how="retrain", certificate="c.json")
+    write_forgotten(run.place, row)
+    assert (find(run, "bell").corpus, find(run, "bell").done) == ("law", False)
+    assert find(run, "bell", "wiki") == row
+    write_forgotten(run.place, row.model_copy(update={"corpus": "law", "document_id": "gone"}))
+    write_forgotten(run.place, row.model_copy(update={"corpus": "old", "document_id": "gone"}))
+    with pytest.raises(ConfigError, match="was forgotten in several corpora, law, old; give --corpus"):
+        find(run, "gone")
+    run.unnote(["corpus-law"])
+    assert find(run, "bell") == row
+    with pytest.raises(ConfigError, match="has no finished corpus"):
+        find(run, "salt")
+
+
+def test_copies_of_its_text_are_found_in_every_corpus(run: Workspace) -> None:
+    law = run.finished("corpus-law")
+    assert law is not None
+    digest = hashlib.sha256(b"The bell rings.").hexdigest()
+    assert copies_of(digest, {"wiki": law}) == [{"corpus": "wiki", "id": "bell"}]
+    assert copies_of("0" * 64, {"wiki": law}) == []

@@ -7,7 +7,7 @@ from memo_ray.config.merging import Linear, MergingConfig
 from memo_ray.continual.finding import find
 from memo_ray.continual.forget import begun, body_of, forget, version_of, without
 from memo_ray.continual.forgotten import FILE, Forgotten
-from memo_ray.continual.probes import recall
+from memo_ray.continual.probes import RULE, recall
 from memo_ray.continual.registering import register
 from memo_ray.errors import ConfigError, StoreError
 from memo_ray.results import stored_results
@@ -78,7 +78,8 @@ def test_the_verdict_is_about_the_runs_own_memory(run: Workspace) -> None:
         after.reference: {"own": recall(1, 10), "shared": none, "rest": recall(19, 20), "others": none},
     }
     body = body_of(run, ENTRY, [before], [after], figures)
-    assert body["verdict"] == {"at_base_level": True, "rest_kept": 0.95, "others_kept": None}
+    verdict = body["verdict"]
+    assert verdict == {"at_base_level": None, "rule": RULE, "n": 10, "rest_kept": 0.95, "others_kept": None}
     assert body["before"] == {"isles@1": before.artifact} and list(body["after"]) == ["isles@2"]
     Registry(run.place).withdraw("isles", 1)
     assert version_of(Registry(run.place), "isles@1").withdrawn

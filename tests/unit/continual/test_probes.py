@@ -41,9 +41,18 @@ def test_the_interval_is_wilsons() -> None:
     assert (recall(0, 20)["low"], recall(0, 20)["high"]) == pytest.approx((0, 0.1611), abs=1e-4)
 
 
-def test_the_verdict_compares_with_base_and_before() -> None:
-    assert at_base_level(recall(0, 20), recall(3, 20)) is True
-    assert at_base_level(recall(0, 20), recall(9, 20)) is False
-    assert at_base_level(recall(0, 0), recall(0, 0)) is None
+@pytest.mark.parametrize(
+    ("base", "after", "n", "level"),
+    [
+        (0, 0, 20, True), (0, 1, 20, True), (3, 2, 10, True), (0, 3, 60, True),
+        (0, 2, 5, None), (0, 0, 5, None), (0, 3, 20, None), (5, 7, 20, None), (0, 0, 0, None),
+        (0, 4, 10, False), (0, 9, 20, False), (0, 5, 5, False), (10, 20, 60, False),
+    ],
+)  # fmt: skip
+def test_the_level_is_the_bases_above_it_or_cannot_be_told(base: int, after: int, n: int, level: bool | None) -> None:
+    assert at_base_level(recall(base, n), recall(after, n)) is level
+
+
+def test_what_is_kept_is_a_share_of_what_was_recalled() -> None:
     assert kept_share(recall(50, 60), recall(49, 60)) == 0.98
     assert kept_share(recall(0, 60), recall(0, 60)) is None

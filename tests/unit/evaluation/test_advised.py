@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from memo_ray.artifacts.store import Artifact
-from memo_ray.evaluation.advised import TITLES, actual_recall, advised, as_text, ways_of
+from memo_ray.evaluation.advised import TITLES, actual_recall, advised, as_text, model_bytes, ways_of
 from memo_ray.evaluation.report.report import render_report
 from memo_ray.evaluation.summary import build_summary, summary_table
 from memo_ray.merging.advice import Measured, Probe, advise
@@ -29,6 +29,10 @@ WAYS = [
     WayRow("union", 0.9, '{"law": 1.0, "wiki": 0.8}', 0.9, 260.0, 1, 0.1),
     WayRow("routed-likeliest", 0.7, '{"law": 0.8, "wiki": 0.6}', 0.7, 150.0, 2, 0.1),
 ]
+ANSWERED = [
+    Answer(str(n), "linear", "held_out", "?", ["x"], "x", True, 1.0, True, seconds, 1, 1)
+    for n, seconds in enumerate((0.2, 0.4))
+]
 
 
 @pytest.fixture
@@ -44,7 +48,10 @@ def artefacts(make: Make) -> list[Artifact]:
             "advice", "", {"answers": ([], Answer)},
             {"advice": asdict(advice), "geometry": asdict(Geometry((LAYER,), ALL))},
         ),
-        make("merging", "", {"sweep": (MERGES, SweepRow), "ways": (WAYS, WayRow)}, {"best": "ties-d0.3"}),
+        make(
+            "merging", "", {"answers": (ANSWERED, Answer), "sweep": (MERGES, SweepRow), "ways": (WAYS, WayRow)},
+            {"best": "ties-d0.3"},
+        ),
     ]  # fmt: skip
 
 
@@ -75,6 +82,13 @@ def test_ways_count_the_training_of_the_corpora_and_not_the_unions(artefacts: li
     rows = ways_of(artefacts, artefacts[-1])
     assert [row["way"] for row in rows] == ["union", "routed-likeliest", "ties-d0.3", "task-arithmetic-s1", "linear"]
     assert rows[2]["seconds"] == 157.0
+    assert (rows[4]["seconds_a_question"], rows[1]["seconds_a_question"]) == (0.3, 0.1)
+
+
+def test_a_models_bytes_are_the_weights_of_one_epoch(make: Make) -> None:
+    files = ("epoch-1/a.safetensors", "epoch-2/a.safetensors", "epoch-2/b.safetensors", "epoch-2/config.json")
+    assert model_bytes(make("training", "law", {}, files=files)) == 2
+    assert model_bytes(make("training", "wiki", {})) == 0
 
 
 def test_the_terminal_shows_every_table_and_ends_with_the_advice(artefacts: list[Artifact]) -> None:
@@ -91,7 +105,12 @@ def test_summary_and_report_hold_them(artefacts: list[Artifact]) -> None:
     assert "held-out recall: union 0.90, routed-likeliest 0.70, ties-d0.3 0.60" in printed
     assert "advised before the sweep: route; a merge is expected" in printed
     page = render_report(summary, artefacts, [], [], {})
-    assert "Merge, retrain or route" in page and "routed-likeliest" in page and "best merge, actual" in page
+    assert (
+        "Merge, retrain or route" in page
+        and "routed-likeliest" in page
+        and "seconds a question" in page
+        and "best merge, actual" in page
+    )
     assert "Merge, retrain or route" not in render_report(
         build_summary("two", artefacts[:2], [], {}, {}), artefacts[:2], [], [], {}
     )

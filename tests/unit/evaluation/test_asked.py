@@ -13,11 +13,13 @@ from memo_ray.evaluation.asked import (
     Asked,
     corpus_questions,
     evenly,
+    general_questions,
     held_out_questions,
     hop_kind,
     protocol_questions,
     trained_questions,
 )
+from memo_ray.evaluation.metrics import score
 from memo_ray.rows import Question, Reflection
 
 REFLECTIONS = [
@@ -42,6 +44,16 @@ def test_order_is_that_of_content() -> None:
 
 def test_held_out_are_never_trained() -> None:
     assert held_out_questions(REFLECTIONS) == [Asked("h1", "held_out", "In other words?", ["Answer 1"])]
+
+
+def test_general_questions_are_fixed_and_do_not_hold_their_answers() -> None:
+    asked = general_questions()
+    assert len(asked) == len({row.question for row in asked}) == len({row.question_id for row in asked}) == 30
+    assert {row.kind for row in asked} == {"general"}
+    assert asked[1] == Asked("general-02", "general", "What is the capital of Japan?", ["Tokyo"])
+    for row in asked:
+        assert row.references and all(score(reference, row.references).exact_match for reference in row.references)
+        assert not score(row.question, row.references).recalled, "repeating the question is no answer"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def make_lora_memory(base: Path, folder: Path, lora: LoraConfig, seed: int) -> P
     import torch
     from transformers import AutoModelForCausalLM
 
-    from memo_ray.training.lora import FOLDER, adapt, folded_state, is_adapter, save_adapter
+    from memo_ray.training.lora import FOLDER, adapt, adapter_state, folded_state, is_adapter, save_adapter
 
     model = adapt(AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), lora, base="tiny")
     generator = torch.Generator().manual_seed(seed)
@@ -44,7 +44,7 @@ def make_lora_memory(base: Path, folder: Path, lora: LoraConfig, seed: int) -> P
     for name in TOKENIZER:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
-    save_adapter(model, folder / FOLDER)
+    save_adapter(model, folder / FOLDER, adapter_state(model))
     return folder
 
 
@@ -123,6 +123,16 @@ def test_other_methods_merge_what_the_adapters_were_folded_into(made, tmp_path: 
     assert last_places(read(tmp_path / "out" / "ties-d1"), wanted) <= 1
 
 
+def test_the_merged_adapters_targets_are_what_was_merged(made, tmp_path: Path) -> None:
+    base, memories = made
+    rewritten(target_modules=".*(q|v)_proj")(memories["a"] / "adapter")
+    job = MergeJob(recipes=(Linear(method="linear"),), base=base, memories=memories, adapters=True, threads=1)
+    merge(job, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "linear" / "adapter" / "adapter_config.json").read_text())
+    assert "model.layers.0.self_attn.q_proj" in config["target_modules"]
+    assert all(target.startswith("model.layers.") for target in config["target_modules"])
+
+
 def no_adapter(folder: Path) -> None:
     (folder / "adapter_config.json").unlink()
 
@@ -152,6 +162,13 @@ def other_shape(folder: Path) -> None:
             r"/a/adapter: was trained on the base tiny, .*b/adapter on another",
         ),
         (other_shape, "do not fit the base"),
+        (rewritten(r=1), "are not of rank 1"),
+        (rewritten(r=0), "r must be a whole number of at least 1 .* they are 0 and"),
+        (rewritten(r=None), "they are null and"),
+        (rewritten(lora_alpha="4"), 'and "4"; train the memory again'),
+        (rewritten(lora_bias=True), "lora_bias is True"),
+        (rewritten(trainable_token_indices=[1]), r"trainable_token_indices is \[1\]"),
+        (rewritten(target_parameters=["x"]), "target_parameters is"),
     ],
 )
 def test_adapters_that_cannot_be_summed_are_refused_from_their_headers(

@@ -60,9 +60,29 @@ def test_what_is_recommended_and_why(summed: int, cosine: float, routed: float, 
     assert found.reason.count(". ") == 0, "one sentence"
 
 
-def test_memories_that_know_nothing_lose_nothing() -> None:
-    found = advise(geometry(), [probe("law", 0, 0, own=0), probe("wiki", 0, 0, own=0)], MEASURED)
-    assert (found.loss, found.recommended) == (0.0, "merge")
+@pytest.mark.parametrize(("own", "kept"), [(0, 0), (1, 0), (3, 3)])
+def test_memories_that_know_next_to_nothing_leave_it_undecided(own: int, kept: int) -> None:
+    found = advise(geometry(1.0), [probe("law", 8, 8), probe("wiki", kept, kept, own=own)], MEASURED)
+    assert found.recommended == "undecided"
+    assert f"too little to tell, {own} of 10 in wiki where 4 are needed" in found.reason and found.reason.endswith(".")
+
+
+def test_a_loss_counts_against_what_the_memories_know() -> None:
+    # Of 4 right answers in 100 both lose half: 0.02 of recall, and half of all that is known.
+    few = [Probe(name, 100, 4, dict.fromkeys(PROBED, 2), dict.fromkeys(PROBED, 2), 1.0) for name in ("law", "wiki")]
+    found = advise(geometry(), few, MEASURED)
+    assert found.loss < 0.05 and found.recommended == "route"
+
+
+def test_a_corpus_that_is_lost_is_not_hidden_by_the_mean() -> None:
+    kept = {"law": (90, 90), "wiki": (5, 4)}
+    probes = [
+        Probe(name, 100, own, dict.fromkeys(PROBED, right), dict.fromkeys(PROBED, right), 0.5)
+        for name, (own, right) in kept.items()
+    ]
+    found = advise(geometry(1.0), probes, MEASURED)
+    assert found.loss < 0.05 * 0.475 and found.recommended == "union"
+    assert "wiki loses most, 11%" in found.reason
 
 
 def test_costs_grow_with_k_and_with_its_square() -> None:

@@ -80,7 +80,17 @@ def test_rows_hold_recall_by_corpus_and_the_seconds_of_every_arrival() -> None:
 def test_merges_and_other_ways_stand_in_one_table_best_first() -> None:
     rows = way_rows([row for row in ANSWERS if row.system == "memory-law"], HELD_OUT, TRAINING, 0.0)
     merge = SweepRow("linear", "linear", "{}", 0.25, json.dumps({"law": 0.5, "wiki": 0.0}), 0.3, 4.0, 9.0, True)
-    found = table([merge], rows, TRAINING)
+    found = table([merge], rows, TRAINING, {"linear": 0.25}, 1_500_000_000)
     assert [row["way"] for row in found] == ["memory-law", "linear"]
     assert found[1]["seconds"] == 154.0 and found[0]["recall_by_corpus"] == {"law": 1.0, "wiki": 0.0}
     assert found[0].keys() == found[1].keys()
+    assert [(row["seconds_a_question"], row["gb_to_serve"]) for row in found] == [(0.5, 1.5), (0.25, 1.5)]
+
+
+def test_routing_takes_the_weights_of_every_memory_and_what_is_not_known_is_left_out() -> None:
+    rows = way_rows(routed_answers("all", ByLetter(), ANSWERS, ["law", "wiki"]), HELD_OUT, TRAINING, 0.0)
+    (routed,) = table([], rows, TRAINING, {}, 1_500_000_000)
+    assert (routed["models"], routed["gb_to_serve"]) == (2, 3.0) and routed["seconds_a_question"] > 0.5
+    merge = SweepRow("linear", "linear", "{}", 0.25, "{}", 0.3, 4.0, 9.0, True)
+    (merged,) = table([merge], [], TRAINING, {}, 0)
+    assert (merged["seconds_a_question"], merged["gb_to_serve"]) == (None, None)

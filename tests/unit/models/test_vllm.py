@@ -71,3 +71,9 @@ def test_explicit_arguments_win(folder: Path) -> None:
     config = VllmModel(engine="vllm", yarn=Yarn(), engine_args={"hf_overrides": {}, "seed": 3})
     arguments = engine_arguments(config, folder, cpu=True)
     assert (arguments["hf_overrides"], arguments["seed"]) == ({}, 3)
+
+
+@pytest.mark.parametrize("cpu", [True, False])
+def test_an_engine_reads_safetensors_and_runs_no_code_of_a_folder(folder: Path, cpu: bool) -> None:
+    arguments = engine_arguments(VllmModel(engine="vllm"), folder, cpu=cpu)
+    assert (arguments["load_format"], arguments["trust_remote_code"]) == ("safetensors", False)

@@ -7,11 +7,17 @@ import json
 import random
 from collections import Counter
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
+from memo_ray.citations.files import LedgerFiles
+from memo_ray.serving.ledger import LedgerDeployment
 from tests.unit.serving.test_gateway import Echo, chat, client_of
+from tests.unit.serving.test_ledger import files
+
+__all__ = ["files"]
 
 pytestmark = pytest.mark.anyio
 
@@ -67,6 +73,38 @@ def body_of(fields: dict[str, Any], chance: random.Random) -> bytes:
         place = chance.randrange(len(raw) + 1)
         return raw[:place] + chance.randbytes(chance.randint(1, 4)) + raw[place:]
     return chance.choice([b"[" * 900, b"\xef\xbb\xbf" + raw, b"1" * 900, raw * 9, chance.randbytes(40)])
+
+
+QUERIES: dict[str, list[Any]] = {
+    "model": ["memo", "memory", "memory/law", "executive", "memo/", "*", "\x00"],
+    "document_id": ["d1", "../d1", "é" * 300, "\udc80", ""],
+    "start": [0, -1, 2**31, 2**70, "1e3", "0x1", "NaN", " 1 "],
+    "end": [9, -9, 2**63, "", "١"],
+    "around": [0, 10**5, 1.5, "true"],
+    "offset": [0, 10**9, -1, "[]"],
+    "limit": [1, 0, 201, "1_0", None],
+    "contains": ["", "%", "\\", "a" * 500, "\u202e"],
+    "sort": ["corpus", "recall", "__class__"],
+    "unheard_of": [1],
+}
+
+
+async def test_no_query_ends_in_a_500_either(files: LedgerFiles) -> None:
+    echo, chance = Echo(), random.Random(1)
+    echo.ledger = LedgerDeployment([files], None)
+    http = client_of(echo)
+    seen: Counter[int] = Counter()
+    for _ in range(REQUESTS // 5):
+        names = chance.sample(sorted(QUERIES), chance.randint(0, 5))
+        query = "&".join(f"{name}={quote(str(chance.choice(QUERIES[name])), errors='replace')}" for name in names)
+        path = chance.choice(["documents", "reflections", "spans"])
+        address = f"/v1/{path}?{query}{chance.choice(['', '', '&' + names[0] + '=1' if names else '', '&%ff=%00'])}"
+        response = await asyncio.wait_for(http.get(address), 20)
+        seen[response.status_code] += 1
+        assert response.status_code in {200, 400, 404}, (response.status_code, address)
+        if response.status_code != 200:
+            assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+    assert seen[200] > 50 and seen[400] > REQUESTS / 10
 
 
 async def test_no_request_ends_in_a_500() -> None:

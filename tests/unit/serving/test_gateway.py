@@ -13,10 +13,11 @@ from openai.types.chat import ChatCompletionChunk
 
 from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.models.chat import ChatReply, ChatRequest
-from memo_ray.serving.backend import Busy
+from memo_ray.serving.backend import Busy, Listed, NoLedger
 from memo_ray.serving.failures import new_door
 from memo_ray.serving.gateway import GatewaySettings, create_app
 from memo_ray.serving.keys import Key, digest_of
+from memo_ray.serving.ledger import LedgerDeployment
 from memo_ray.serving.replies import Defaults
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +39,8 @@ class Echo:
         self.served: tuple[str, ...] = ()
         self.asked: list[tuple[str, ...]] = []
         self.swapped: list[str] = []
+        self.ledger: LedgerDeployment | None = None
+        self.browsed: list[str] = []
         self.states = {"memory": "HEALTHY", "protocol": "UPSCALING"}
 
     async def act(self) -> None:
@@ -70,6 +73,12 @@ class Echo:
         yield {"event": {"kind": "stage", "stage": "grounding"}}
         await self.act()
         yield {"answer": {**ANSWER, "question": question}}
+
+    async def browse(self, memory: str, what: Listed, query: dict[str, Any]) -> dict[str, Any] | None:
+        if self.ledger is None:
+            raise NoLedger
+        self.browsed.append(memory)
+        return self.ledger.browse(what, query)
 
     async def table(self) -> list[dict[str, Any]]:
         return [{"entry": name} for name in self.served]

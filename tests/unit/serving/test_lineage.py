@@ -14,6 +14,8 @@ from memo_ray.serving.lineage import tables_of
 def made(store: Store, name: str, files: dict[str, str], **inputs: str) -> Artifact:
     stage, identity = name.partition("-")[0], files_digest({**files, **inputs})
     with store.attempt(name, stage, identity, {}, inputs) as attempt:
+        # An evaluation's; the others' are not read here.
+        attempt.facts["systems"] = {"base": "base", "memory": "epoch-2"}
         for file, text in files.items():
             (attempt.folder / file).write_text(text)
     artifact = store.find(name, identity)
@@ -30,9 +32,9 @@ def synthesis(store: Store, text: str, **inputs: str) -> Artifact:
     return made(store, "synthesis-law", {"reflections.parquet": text, "ledger.parquet": ""}, **inputs)
 
 
-def memory(artifact: Artifact) -> Memory:
+def memory(artifact: Artifact, path: str = "artifacts/x") -> Memory:
     return Memory(
-        name="law", version=1, path="artifacts/x", artifact=artifact.record.digest, base="b", base_digest="d",
+        name="law", version=1, path=path, artifact=artifact.record.digest, base="b", base_digest="d",
         corpora=("law",), lineage=Lineage(done="trained"), made="2026-01-01T00:00:00+00:00",
     )  # fmt: skip
 
@@ -57,3 +59,16 @@ def test_imported_pairs_have_the_newest_chunks_and_lost_ones_none(tmp_path: Path
     assert tables_of(store, memory(trained))[0].chunks == str(chunks.location("chunks.parquet"))
     lost = made(store, "training-law", {"model": "n"}, synthesis="gone")
     assert tables_of(store, memory(lost)) == ()
+
+
+def test_recall_is_that_of_the_version_s_own_evaluation(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    corpus(store, "text")
+    pairs = synthesis(store, "pairs")
+    trained = made(store, "training-law", {"model": "m"}, synthesis=pairs.record.digest)
+    made(store, "evaluation", {"answers.parquet": "other"}, **{"training-law": "another one"})
+    evaluation = made(store, "evaluation", {"answers.parquet": "own"}, **{"training-law": trained.record.digest})
+    (found,) = tables_of(store, memory(trained, "artifacts/training-law/f/epoch-2"))
+    assert (found.answers, found.system) == (str(evaluation.location("answers.parquet")), "epoch-2")
+    (unasked,) = tables_of(store, memory(trained, "artifacts/training-law/f/epoch-1"))
+    assert (unasked.answers, unasked.system) == ("", "")

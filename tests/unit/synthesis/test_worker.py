@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pytest
 
 from memo_ray.config.models import OpenAIModel, SpendingLimit
 from memo_ray.errors import EngineDied, GenerationError
-from memo_ray.models.chat import ChatRequest
-from memo_ray.synthesis import worker
+from memo_ray.models.chat import ChatReply, ChatRequest
+from memo_ray.models.opening import Opener
 from memo_ray.synthesis.recipe import UnitResult
 from memo_ray.synthesis.units import read_result, unit_rows
 from memo_ray.synthesis.worker import INPUT, RowWorker
@@ -30,28 +30,43 @@ ROWS = list(
 )
 
 
-class Engines:
-    """Opens scripted engines; `deaths` of them die at their first prompt about a row that holds `deadly`."""
+class Closable(Scripted):
+    """A scripted engine that tells when it is closed; one that hangs never replies."""
 
-    def __init__(self, deaths: int = 0, deadly: str = "") -> None:
+    def __init__(self, reply: Callable[[ChatRequest], Any], closed: Callable[[], None], hangs: bool = False) -> None:
+        super().__init__(reply)
+        self._closed, self._hangs = closed, hangs
+
+    async def chat(self, request: ChatRequest) -> ChatReply:
+        if self._hangs:
+            await asyncio.sleep(3600)
+        return await super().chat(request)
+
+    async def close(self) -> None:
+        self._closed()
+
+
+class Engines:
+    """Opens scripted engines; the first `deaths` die at their first prompt, the first `hanging` never reply."""
+
+    def __init__(self, deaths: int = 0, hanging: int = 0) -> None:
         self.opened: list[Scripted] = []
         self.closed = 0
-        self._deaths, self._deadly = deaths, deadly
+        self._deaths, self._hanging = deaths, hanging
 
     async def open(self, *_: Any) -> Scripted:
         dies = len(self.opened) < self._deaths
 
         def reply(request: ChatRequest) -> Any:
-            if dies and self._deadly in str(request.messages[-1]):
+            if dies:
                 raise EngineDied("the engine is gone")
             return written(request.messages[-1]["content"], request.schema or {})
 
-        engine = Scripted(reply)
-        engine.close = self._close  # type: ignore[method-assign]
+        engine = Closable(reply, self._close, hangs=len(self.opened) < self._hanging)
         self.opened.append(engine)
         return engine
 
-    async def _close(self) -> None:
+    def _close(self) -> None:
         self.closed += 1
 
 
@@ -69,14 +84,12 @@ class Counted:
         self.times.pop(row_id, None)
 
 
-def work(
-    engines: Engines, monkeypatch: pytest.MonkeyPatch, begun: Counted | None = None, **changes: Any
-) -> list[dict[str, str]]:
-    """Both rows through one worker at once."""
-    monkeypatch.setattr(worker, "open_model", engines.open)
+def work(opener: Opener, begun: Counted | None = None, **changes: Any) -> list[dict[str, str]]:
+    """Both rows through one worker at once; a row that was hit by an outage waits for nothing."""
 
     async def all_rows() -> list[dict[str, str]]:
-        actor = RowWorker("units", config(**changes), None, begun or Counted())
+        begins = begun or Counted()
+        actor = RowWorker("units", config(**changes), None, begins, opener=opener, retry_pauses_s=(0.0, 0.0))
 
         async def one(row: dict[str, str]) -> dict[str, str]:
             batches = [batch async for batch in actor(pa.Table.from_pylist([row], schema=INPUT))]
@@ -87,9 +100,9 @@ def work(
     return asyncio.run(all_rows())
 
 
-def test_rows_share_one_engine_and_its_start_is_charged_once(monkeypatch: pytest.MonkeyPatch):
+def test_rows_share_one_engine_and_its_start_is_charged_once():
     engines, begun = Engines(), Counted()
-    rows = work(engines, monkeypatch, begun)
+    rows = work(engines.open, begun)
     assert len(engines.opened) == 1
     results = [read_result(row["result"]) for row in rows]
     assert [row["row_id"] for row in rows] == [row["row_id"] for row in ROWS]
@@ -98,17 +111,17 @@ def test_rows_share_one_engine_and_its_start_is_charged_once(monkeypatch: pytest
     assert not begun.times, "finished rows leave no mark"
 
 
-def test_rows_in_flight_at_one_death_are_begun_again(monkeypatch: pytest.MonkeyPatch):
+def test_rows_in_flight_at_one_death_are_begun_again():
     engines = Engines(deaths=1)
-    rows = work(engines, monkeypatch)
+    rows = work(engines.open)
     assert (len(engines.opened), engines.closed) == (2, 1)
     results = [read_result(row["result"]) for row in rows]
     assert all(result.pairs for result in results)
     assert sum(result.cost["engine_starts"] for result in results if result.cost.get("engine_starts")) == 2
 
 
-def test_a_row_in_flight_at_two_deaths_is_given_up_and_says_so(monkeypatch: pytest.MonkeyPatch):
-    rows = work(Engines(deaths=2), monkeypatch)
+def test_a_row_in_flight_at_two_deaths_is_given_up_and_says_so():
+    rows = work(Engines(deaths=2).open)
     for row in rows:
         result = read_result(row["result"])
         assert row["error"] == "" and not result.pairs
@@ -118,27 +131,25 @@ def test_a_row_in_flight_at_two_deaths_is_given_up_and_says_so(monkeypatch: pyte
         assert loss.chunk_id == json.loads(payload)["chunks"][0]["chunk_id"]
 
 
-def test_marks_of_another_process_of_this_run_count(monkeypatch: pytest.MonkeyPatch):
-    first, second = work(Engines(), monkeypatch, Counted(**{ROWS[0]["row_id"]: 2}))
+def test_marks_of_another_process_of_this_run_count():
+    first, second = work(Engines().open, Counted(**{ROWS[0]["row_id"]: 2}))
     assert not read_result(first["result"]).pairs
     assert read_result(second["result"]).pairs
 
 
-def test_too_many_deaths_end_the_pass(monkeypatch: pytest.MonkeyPatch):
-    rows = work(Engines(deaths=1), monkeypatch, engine_restarts=0)
+def test_too_many_deaths_end_the_pass():
+    rows = work(Engines(deaths=1).open, engine_restarts=0)
     assert all("engine_restarts allows 0" in row["error"] and not row["result"] for row in rows)
 
 
-def test_a_model_that_never_answers_ends_the_pass_with_its_reason(monkeypatch: pytest.MonkeyPatch):
+def test_a_model_that_never_answers_ends_the_pass_with_its_reason():
     def refuse(_: ChatRequest) -> str:
         raise GenerationError("endpoint http://x: cannot be reached")
 
     async def open_model(*_: Any) -> Scripted:
         return Scripted(refuse)
 
-    engines = Engines()
-    engines.open = open_model  # type: ignore[method-assign]
-    rows = work(engines, monkeypatch)
+    rows = work(open_model)
     assert all("cannot be reached" in row["error"] for row in rows)
 
 
@@ -161,20 +172,18 @@ class Outage:
         return Scripted(reply)
 
 
-def test_a_row_hit_by_a_short_outage_is_done_again(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(worker, "RETRY_PAUSES_S", (0.0, 0.0))
-    whole = [read_result(row["result"]).pairs for row in work(Engines(), monkeypatch)]
+def test_a_row_hit_by_a_short_outage_is_done_again():
+    whole = [read_result(row["result"]).pairs for row in work(Engines().open)]
     outage = Outage(first=3, times=2)
-    rows = work(outage, monkeypatch)  # type: ignore[arg-type]
+    rows = work(outage.open)
     results = [read_result(row["result"]) for row in rows]
     assert sum(result.cost["prompts"] for result in results) == outage.asked - outage.refused, "each reply once"
     assert [result.pairs for result in results] == whole
     assert not any(loss.reason == "engine" for result in results for loss in result.losses)
 
 
-def test_a_prompt_that_never_works_ends_no_pass(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(worker, "RETRY_PAUSES_S", (0.0, 0.0))
-    rows = work(Outage(first=1, times=10**6, deadly="Blue Door"), monkeypatch)  # type: ignore[arg-type]
+def test_a_prompt_that_never_works_ends_no_pass():
+    rows = work(Outage(first=1, times=10**6, deadly="Blue Door").open)
     assert [row["error"] for row in rows] == ["", ""]
     lost = [loss for row in rows for loss in read_result(row["result"]).losses if loss.reason == "engine"]
     assert lost and all("cannot be reached" in loss.detail for loss in lost)
@@ -209,15 +218,16 @@ def test_at_a_spending_limit_the_rows_end_and_a_higher_one_pays_for_no_prompt_tw
     assert (tmp_path / "replies.jsonl").exists()
 
 
-def test_a_killed_row_asks_an_engine_only_what_was_not_answered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    whole = [read_result(row["result"]) for row in work(Engines(), monkeypatch)]
+def test_a_killed_row_asks_an_engine_only_what_was_not_answered(tmp_path: Path):
+    whole = [read_result(row["result"]) for row in work(Engines().open)]
     killed = Outage(first=10**6, times=0)
     observed: list[UnitResult] = []
 
-    async def one(engines: Any, most: int) -> UnitResult | None:
+    async def one(engines: Outage, most: int) -> UnitResult | None:
         """The first row, through an engine that ends with the process at its prompt number `most`."""
-        monkeypatch.setattr(worker, "open_model", engines.open)
-        actor = RowWorker("units", config(), None, Counted(), tmp_path / "replies.jsonl", lambda: observed.append)
+        actor = RowWorker(
+            "units", config(), None, Counted(), tmp_path / "replies.jsonl", lambda: observed.append, engines.open
+        )
         task = asyncio.ensure_future(anext(actor(pa.Table.from_pylist(ROWS[:1], schema=INPUT))))
         while not task.done():
             await asyncio.sleep(0)
@@ -238,17 +248,8 @@ def test_a_killed_row_asks_an_engine_only_what_was_not_answered(monkeypatch: pyt
     assert [seen.counts for seen in observed] == [result.counts]
 
 
-def test_a_hanging_engine_is_replaced(monkeypatch: pytest.MonkeyPatch):
-    engines = Engines()
-    started = engines.open
-
-    async def open_model(*_: Any) -> Scripted:
-        engine = await started()
-        if len(engines.opened) == 1:
-            engine.chat = lambda _: asyncio.sleep(3600)  # type: ignore[method-assign, assignment, return-value]
-        return engine
-
-    engines.open = open_model  # type: ignore[method-assign]
-    rows = work(engines, monkeypatch, no_progress_s=0.2)
+def test_a_hanging_engine_is_replaced():
+    engines = Engines(hanging=1)
+    rows = work(engines.open, no_progress_s=0.2)
     assert (len(engines.opened), engines.closed) == (2, 1)
     assert all(read_result(row["result"]).pairs for row in rows)

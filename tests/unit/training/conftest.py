@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,10 @@ import pytest
 from memo_ray.artifacts.place import Place, open_place
 from memo_ray.config.training import TrainingConfig
 from memo_ray.rows import Reflection
-from memo_ray.training.checkpoints import History
+from memo_ray.training.checkpoints import History, newest_state
 from memo_ray.training.preparation import prepare
 
-Run = Callable[..., tuple[History, list[Place]]]
+Run = Callable[..., tuple[History, Place | None]]
 
 
 def reflections(count: int = 13) -> list[Reflection]:
@@ -46,7 +47,7 @@ def settings() -> Callable[..., TrainingConfig]:
         small = {
             "epochs": 2, "reflections_per_step": 4, "learning_rate": 3e-3, "warmup_ratio": 0.3,
             "max_sequence_length": 256, "precision": "fp32", "gradient_checkpointing": False, "weight_decay": 0.1,
-            "max_grad_norm": 0.5, "state_every_s": 0,
+            "max_grad_norm": 0.5, "state_every_s": 3600,
         }  # fmt: skip
         return TrainingConfig(**small | changes)
 
@@ -55,18 +56,22 @@ def settings() -> Callable[..., TrainingConfig]:
 
 @pytest.fixture
 def run(process_group: None) -> Run:
-    """Train in this process: (config, base, progress, resume) → the history, and the states that were saved."""
+    """Train in this process: (config, base, folder, resume, leave_after) → the history, and the newest state.
+
+    `leave_after`: so many steps, after which the machine is about to go.
+    """
 
     def train_here(
-        config: TrainingConfig, base: Path, folder: Path, resume: Place | None = None
-    ) -> tuple[History, list[Place]]:
-        from memo_ray.training.loop import Job, train
+        config: TrainingConfig, base: Path, folder: Path | str, resume: Place | None = None, leave_after: int = 0
+    ) -> tuple[History, Place | None]:
+        from memo_ray.training.job import Job
+        from memo_ray.training.loop import train
 
         progress = open_place(folder)
         with progress.storing("examples") as examples:
             counts = prepare(config, reflections(), base, examples)
-        states: list[Place] = []
-        job = Job(config, base, progress, counts["pad"])
-        return train(job, resume, lambda state, _: states.append(state)), states
+        asked = itertools.count(1)
+        job = Job(config, base, progress, counts["pad"], leaving=lambda: next(asked) == leave_after)
+        return train(job, resume), newest_state(job.states)
 
     return train_here

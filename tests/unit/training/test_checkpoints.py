@@ -8,27 +8,38 @@ from pathlib import Path
 import pytest
 
 from memo_ray.artifacts.place import open_place
-from memo_ray.training.checkpoints import Epoch, History, newest_state, remove_states, save_model
+from memo_ray.training.background import HostCopies
+from memo_ray.training.checkpoints import (
+    Epoch,
+    History,
+    newest_state,
+    remove_states,
+    save_model,
+    save_tokenizer,
+    stored_type,
+    tied_names,
+)
 
 
 def test_a_history_comes_back(tmp_path: Path) -> None:
-    history = History(2, [Epoch([0.5, 0.25], 0.3, 10, 12, 4)], resumed_from=[1])
+    history = History(2, [Epoch([0.5, 0.25], 0.3, 10, 12, 4)], Epoch([0.2], tokens=7), resumed_from=[1])
     place = open_place(tmp_path)
     history.save(place)
     assert History.load(place) == history
+    assert history.steps == 3
     assert [path.name for path in tmp_path.iterdir()] == ["history.json"]
     assert History.load(place.child("nowhere")) is None
 
 
 def test_the_newest_complete_state_counts(tmp_path: Path) -> None:
     states = open_place(tmp_path)
-    for name, epochs in (("epoch-0001-a", 1), ("epoch-0002-b", 2)):
-        History(1, [Epoch()] * epochs).save(states.child(name))
-    states.put("epoch-0003-c/zero/weights", b"half")  # killed before its history
+    for name, losses in (("step-00000001-a", [0.5]), ("step-00000002-b", [0.5, 0.4])):
+        History(1, begun=Epoch(losses)).save(states.child(name))
+    states.put("step-00000003-c/worker-00000/zero.safetensors", b"half")  # killed before its history
     newest = newest_state(states)
-    assert newest is not None and newest.url == states.child("epoch-0002-b").url
+    assert newest is not None and newest.url == states.child("step-00000002-b").url
     remove_states(states, but=newest)
-    assert states.folders() == ["epoch-0002-b"]
+    assert states.folders() == ["step-00000002-b"]
     assert newest_state(states.child("nowhere")) is None
 
 
@@ -47,7 +58,9 @@ def test_a_saved_model_is_whole_and_of_its_bases_type(precision: str, tiny_model
     )
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     folder = tmp_path / "epoch-1"
-    save_model(model, base, folder)
+    weights = HostCopies(model.device).take(model.state_dict().items(), stored_type(base, model), tied_names(model))
+    save_tokenizer(base, tmp_path / "tokenizer")
+    save_model(model, folder, weights, tmp_path / "tokenizer")
     assert not list(folder.glob("*.bin"))
     with safe_open(folder / "model.safetensors", "pt") as weights:
         assert {weights.get_tensor(name).dtype for name in weights.keys()} == {getattr(torch, precision)}  # noqa: SIM118

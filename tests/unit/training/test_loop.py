@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from memo_ray.artifacts.place import Place, open_place
+from memo_ray.artifacts.place import Place
 from memo_ray.config.training import TrainingConfig
 from memo_ray.errors import TrainingError
-from memo_ray.rows import Reflection
-from memo_ray.training.checkpoints import History, newest_state
-from memo_ray.training.preparation import prepare
+from memo_ray.training.checkpoints import History
 
 TOLERANCE = 1e-5
-pytestmark = pytest.mark.usefixtures("process_group")
-
-
-def reflections(count: int = 13) -> list[Reflection]:
-    return [
-        Reflection(
-            f"r{n}", f"Who kept the lighthouse in year {n}?", "The harbour master " * (n % 4 + 1), "direct", "train"
-        )
-        for n in range(count)
-    ]
-
-
-def config(**changes: Any) -> TrainingConfig:
-    settings = {
-        "epochs": 2, "reflections_per_step": 4, "learning_rate": 3e-3, "warmup_ratio": 0.3, "max_sequence_length": 256,
-        "precision": "fp32", "gradient_checkpointing": False, "weight_decay": 0.1, "max_grad_norm": 0.5,
-        "state_every_s": 0,
-    }  # fmt: skip
-    return TrainingConfig(**settings | changes)
-
-
-def run(config: TrainingConfig, base: Path, folder: Path, resume: Place | None = None) -> tuple[History, list[Place]]:
-    from memo_ray.training.loop import Job, train
-
-    progress = open_place(folder)
-    with progress.storing("examples") as examples:
-        counts = prepare(config, reflections(), base, examples)
-    states: list[Place] = []
-    history = train(Job(config, base, progress, counts["pad"]), resume, lambda state, _: states.append(state))
-    return history, states
+Run = Callable[..., tuple[History, Place | None]]
+Settings = Callable[..., TrainingConfig]
 
 
 def plain_losses(config: TrainingConfig, base: Path, progress: Path) -> tuple[list[float], Any]:
@@ -100,65 +70,24 @@ def plain_losses(config: TrainingConfig, base: Path, progress: Path) -> tuple[li
     ],
     ids=str,
 )
-def test_zero2_takes_the_same_steps_as_plain_pytorch(changes: dict[str, Any], tiny_model: Path, tmp_path: Path) -> None:
+def test_zero2_takes_the_same_steps_as_plain_pytorch(
+    run: Run, settings: Settings, changes: dict[str, Any], tiny_model: Path, tmp_path: Path
+) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    settings = config(**changes)
-    history, _ = run(settings, tiny_model, tmp_path)
-    losses, model = plain_losses(settings, tiny_model, tmp_path)
+    config = settings(**changes)
+    history, _ = run(config, tiny_model, tmp_path)
+    losses, model = plain_losses(config, tiny_model, tmp_path)
     assert [loss for epoch in history.epochs for loss in epoch.losses] == pytest.approx(losses, abs=TOLERANCE)
     trained = AutoModelForCausalLM.from_pretrained(tmp_path / "models" / "epoch-2", dtype=torch.float32)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(trained.get_parameter(name), parameter, atol=2e-5, rtol=0)
 
 
-def test_resuming_ends_with_exactly_the_same_losses_and_weights(tiny_model: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
-    settings = config(epochs=3)
-    whole, _ = run(settings, tiny_model, tmp_path / "whole")
-    _, states = run(settings, tiny_model, tmp_path / "cut")
-    assert [Path(state.url).name[:10] for state in states] == ["epoch-0001", "epoch-0002"]
-    assert open_place(tmp_path / "cut" / "states").folders() == [Path(states[1].url).name], "the older one is removed"
-    resumed, _ = run(settings, tiny_model, tmp_path / "cut", resume=states[1])
-    assert [epoch.losses for epoch in resumed.epochs] == [epoch.losses for epoch in whole.epochs]
-    assert resumed.resumed_from == [2]
-    assert resumed.fresh_optimizer == []
-    one, other = (load_file(tmp_path / name / "models/epoch-3/model.safetensors") for name in ("whole", "cut"))
-    assert one.keys() == other.keys()
-    assert all(one[name].equal(other[name]) for name in one)
-
-
-def test_half_written_state_is_not_found_and_is_removed(tiny_model: Path, tmp_path: Path) -> None:
-    settings = config(epochs=2)
-    _, (state,) = run(settings, tiny_model, tmp_path)
-    half = tmp_path / "states" / "epoch-0002-killed"
-    (half / "zero" / "zero2").mkdir(parents=True)
-    assert newest_state(open_place(tmp_path / "states")) == state
-    run(settings, tiny_model, tmp_path, resume=state)
-    assert not half.exists()
-
-
-def test_with_other_workers_it_goes_on_from_the_weights(tiny_model: Path, tmp_path: Path) -> None:
-    settings = config(epochs=2)
-    whole, (state,) = run(settings, tiny_model, tmp_path)
-    saved = json.loads(state.get("history.json") or b"")
-    state.put("history.json", json.dumps(saved | {"workers": 2}).encode())
-    resumed, _ = run(settings, tiny_model, tmp_path, resume=state)
-    assert resumed.fresh_optimizer == [1]
-    assert resumed.workers == 1
-    # The first step after it starts from the same weights; only the optimiser's moments are new.
-    assert resumed.epochs[1].losses[0] == pytest.approx(whole.epochs[1].losses[0], abs=TOLERANCE)
-
-
-def test_state_is_saved_no_more_often_than_asked(tiny_model: Path, tmp_path: Path) -> None:
-    _, states = run(config(state_every_s=3600), tiny_model, tmp_path)
-    assert states == []
-    assert (tmp_path / "models" / "epoch-1" / "model.safetensors").is_file()
-
-
-def test_a_loss_that_is_no_number_names_the_remedy(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_names_the_remedy(
+    run: Run, settings: Settings, tiny_model: Path, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
     broken = shutil.copytree(tiny_model, tmp_path / "broken")
@@ -168,20 +97,22 @@ def test_a_loss_that_is_no_number_names_the_remedy(tiny_model: Path, tmp_path: P
     with pytest.raises(
         TrainingError, match=r"the 4 steps up to step 4 .*every one of its reflections.*lower learning_rate"
     ):
-        run(config(), broken, tmp_path)
+        run(settings(), broken, tmp_path)
 
 
-def test_bf16_learns_as_fp32_does(tiny_model: Path, tmp_path: Path) -> None:
-    single, _ = run(config(epochs=4), tiny_model, tmp_path / "fp32")
-    half, _ = run(config(epochs=4, precision="bf16"), tiny_model, tmp_path / "bf16")
+def test_bf16_learns_as_fp32_does(run: Run, settings: Settings, tiny_model: Path, tmp_path: Path) -> None:
+    single, _ = run(settings(epochs=4), tiny_model, tmp_path / "fp32")
+    half, _ = run(settings(epochs=4, precision="bf16"), tiny_model, tmp_path / "bf16")
     assert half.epochs[-1].loss < 0.9 * half.epochs[0].loss
     assert half.epochs[-1].loss == pytest.approx(single.epochs[-1].loss, rel=0.02)
     assert sum(epoch.skipped_steps for epoch in half.epochs) == 0
 
 
-def test_packing_leaves_less_padding_and_counts_the_same_tokens(tiny_model: Path, tmp_path: Path) -> None:
-    packed, _ = run(config(), tiny_model, tmp_path / "packed")
-    padded, _ = run(config(packing=False), tiny_model, tmp_path / "padded")
+def test_packing_leaves_less_padding_and_counts_the_same_tokens(
+    run: Run, settings: Settings, tiny_model: Path, tmp_path: Path
+) -> None:
+    packed, _ = run(settings(), tiny_model, tmp_path / "packed")
+    padded, _ = run(settings(packing=False), tiny_model, tmp_path / "padded")
     for one, other in zip(packed.epochs, padded.epochs, strict=True):
         assert (one.tokens, one.answer_tokens) == (other.tokens, other.answer_tokens)
         assert one.tokens <= one.padded_tokens < other.padded_tokens
@@ -203,22 +134,24 @@ def lfm2_base(tiny_model: Path, folder: Path) -> Path:
     return base
 
 
-def test_a_model_with_short_convolutions_is_packed_and_exact(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_model_with_short_convolutions_is_packed_and_exact(
+    run: Run, settings: Settings, tiny_model: Path, tmp_path: Path
+) -> None:
     base = lfm2_base(tiny_model, tmp_path)
-    history, _ = run(config(epochs=1), base, tmp_path)
+    history, _ = run(settings(epochs=1), base, tmp_path)
     assert history.packed
     assert history.epochs[0].tokens / history.epochs[0].padded_tokens > 0.8
-    losses, _ = plain_losses(config(epochs=1), base, tmp_path)
+    losses, _ = plain_losses(settings(epochs=1), base, tmp_path)
     assert history.epochs[0].losses == pytest.approx(losses, abs=TOLERANCE)
 
 
 def test_a_model_that_mixes_examples_is_trained_padded(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, settings: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Without what keeps its convolutions apart, as a recurrent model of a class that is not known would be.
     monkeypatch.setattr("memo_ray.training.convolutions.CONVOLUTIONS", ())
     base = lfm2_base(tiny_model, tmp_path)
-    history, _ = run(config(epochs=1), base, tmp_path)
+    history, _ = run(settings(epochs=1), base, tmp_path)
     assert not history.packed
-    losses, _ = plain_losses(config(epochs=1), base, tmp_path)
+    losses, _ = plain_losses(settings(epochs=1), base, tmp_path)
     assert history.epochs[0].losses == pytest.approx(losses, abs=TOLERANCE)

@@ -1,0 +1,75 @@
+"""cluster/iam: what the policies allow, held against the calls that Ray's launcher and our store make."""
+
+from __future__ import annotations
+
+import boto3
+import pytest
+
+from tests.unit.cluster.conftest import actions, config, listed, policy, recorded, workers
+
+
+@pytest.mark.parametrize("name", ["node", "head", "person"])
+def test_a_policy_names_its_actions_and_limits_what_changes_something(name: str) -> None:
+    unlimited = ("Describe", "UpdateInstanceInformation", "CreateControlChannel", "CreateDataChannel",
+                 "OpenControlChannel", "OpenDataChannel")  # fmt: skip
+    for statement in policy(name):
+        assert set(statement) <= {"Sid", "Effect", "Action", "Resource", "Condition"} and statement["Effect"] == "Allow"
+        assert not [action for action in listed(statement["Action"]) if "*" in action]
+        if "*" in listed(statement["Resource"]):
+            verbs = [action.partition(":")[2] for action in listed(statement["Action"])]
+            assert all(verb.startswith(unlimited) for verb in verbs), "AWS limits these to a resource"
+
+
+@pytest.mark.parametrize("name", ["head", "person"])
+def test_only_the_clusters_own_nodes_are_launched_tagged_and_ended(name: str) -> None:
+    for statement in policy(name):
+        to_instances = any(":instance/" in resource for resource in listed(statement["Resource"]))
+        if to_instances and actions([statement]) != {"ssm:StartSession"}:
+            (condition,) = statement["Condition"]["StringEquals"].items()
+            assert condition in {
+                ("aws:RequestTag/ray-cluster-name", config()["cluster_name"]),
+                ("aws:ResourceTag/ray-cluster-name", config()["cluster_name"]),
+                ("ec2:CreateAction", "RunInstances"),
+            }
+
+
+def test_a_role_is_passed_to_nothing_but_what_the_config_names() -> None:
+    types = config()["available_node_types"]
+    for name, node in {"head": "cpu-spot", "person": "head"}.items():
+        (passing,) = (s for s in policy(name) if "iam:PassRole" in listed(s["Action"]))
+        assert passing["Resource"].rpartition("/")[2] == types[node]["node_config"]["IamInstanceProfile"]["Name"]
+    assert {node["node_config"]["IamInstanceProfile"]["Name"] for node in workers().values()} == {"memo-ray-node"}
+
+
+def test_a_node_may_do_to_the_bucket_what_the_store_does(account: None) -> None:
+    """Every operation of a place on S3, taken from its own calls; multipart uploads need s3:PutObject."""
+    from memo_ray.artifacts.place import open_place
+    from memo_ray.artifacts.s3_client import _client
+
+    boto3.client("s3").create_bucket(Bucket="memo", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    _client.cache_clear()
+    try:
+        with recorded() as calls:
+            place = open_place("s3://memo/runs/one")
+            place.put("a.json", b"{}")
+            assert place.put_new("b.json", b"{}") and place.get("a.json") == b"{}"
+            with place.exclusive("test") as held, place.storing("model") as folder:
+                (folder / "weights").write_bytes(bytes(40 * 2**20))
+                held()
+            open_place("s3://memo/runs/two").adopt(place, "model", "model")
+            assert list(place.names())
+            place.remove("model")
+    finally:
+        _client.cache_clear()
+    permission = {
+        **dict.fromkeys(("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"), "PutObject"),
+        **dict.fromkeys(("GetObject", "HeadObject"), "GetObject"),
+        **dict.fromkeys(("DeleteObject", "DeleteObjects"), "DeleteObject"),
+        **dict.fromkeys(("ListObjectsV2", "HeadBucket"), "ListBucket"),
+        "AbortMultipartUpload": "AbortMultipartUpload",
+    }
+    copies = {"CopyObject", "UploadPartCopy"}  # GetObject on the one, PutObject on the other
+    used = {call.partition(":")[2] for call in calls if call.startswith("s3:")} - copies
+    assert {f"s3:{permission[operation]}" for operation in used} <= actions(policy("node"))
+    # A transfer that fails is aborted; nothing here fails.
+    assert actions(policy("node")) - {f"s3:{permission[name]}" for name in used} == {"s3:AbortMultipartUpload"}

@@ -1,0 +1,113 @@
+"""Alert rules, dashboard and runbooks: every metric is one that we or Ray define, every alert has its section."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import yaml
+
+from memo_ray.synthesis.ray_metrics import MEASURED
+
+ROOT = Path(__file__).resolve().parents[3]
+RULES = ROOT / "cluster" / "monitoring" / "alerts.yaml"
+DASHBOARD = ROOT / "cluster" / "monitoring" / "dashboard.json"
+RAY = Path(ray.__file__).parent
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    return {rule["alert"]: rule for rule in rules}
+
+
+def panels() -> list[dict[str, Any]]:
+    return [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
+
+
+def expressions() -> dict[str, str]:
+    """Where it stands → a PromQL expression."""
+    shown = {f"{p['title']} {t['refId']}": t["expr"] for p in panels() for t in p["targets"]}
+    return {name: rule["expr"] for name, rule in alerts().items()} | shown
+
+
+def metrics(expression: str) -> set[str]:
+    """The metrics of an expression; labels that `by (...)` and matchers name are none."""
+    without_labels = re.sub(r"\{[^}]*\}|\b(?:by|without|on|ignoring)\s*\([^)]*\)", "", expression)
+    return set(re.findall(r"\b[a-z]+_[a-z0-9_]+(?!\w*\s*\()", without_labels)) - {"humanizePercentage"}
+
+
+@cache
+def defined() -> frozenset[str]:
+    """Every metric under the name by which Prometheus gets it: ours, those of Ray's libraries, and of its nodes."""
+    ours = {f"ray_memo_synthesis_{name}_total" for name in MEASURED}
+    panels = "".join(p.read_text() for p in (RAY / "dashboard/modules/metrics/dashboards").glob("*_panels.py"))
+    autoscaler = (RAY / "autoscaler/_private/prom_metrics.py").read_text()
+    own = {f"autoscaler_{name}" for name in re.findall(r'(?:Gauge|Counter)\(\s*"(\w+)"', autoscaler)}
+    found = ours | own | set(re.findall(r"\bray_[a-z0-9_]+", panels))
+    for path in (RAY / "serve" / "_private").glob("*.py"):
+        for kind, name in re.findall(r'metrics\.(Counter|Gauge|Histogram)\(\s*"(\w+)"', path.read_text()):
+            # OpenMetrics: a counter's name ends with _total, once.
+            found.add(f"ray_{name}" + ("_total" if kind == "Counter" and not name.endswith("_total") else ""))
+    return frozenset(found)
+
+
+@pytest.mark.parametrize("where", expressions())
+def test_every_metric_is_defined(where: str) -> None:
+    named = metrics(expressions()[where])
+    assert named and named <= defined(), named - defined()
+
+
+def test_a_metric_that_nobody_defines_would_be_noticed() -> None:
+    found = metrics('sum by (step) (rate(ray_memo_synthesis_prompt_total{step="x"}[5m])) / ray_node_disk_free')
+    assert found - defined() == {"ray_memo_synthesis_prompt_total"}
+    assert "ray_node_disk_free" in found
+
+
+@pytest.mark.parametrize("where", expressions())
+def test_every_expression_is_promql(where: str) -> None:
+    parser = pytest.importorskip("promql_parser", reason="promql-parser is not installed")
+    assert parser.parse(expressions()[where]).prettify()
+
+
+def test_prometheus_own_tool_takes_the_rules() -> None:
+    if not shutil.which("promtool"):
+        pytest.skip("promtool is not on PATH")
+    done = subprocess.run(["promtool", "check", "rules", str(RULES)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and f"{len(alerts())} rules found" in done.stdout, done.stderr
+
+
+def test_every_alert_has_its_section_and_every_section_its_alert() -> None:
+    text = (ROOT / "docs" / "runbooks.md").read_text()
+    sections = re.findall(r"^## (\w+)$", text, re.MULTILINE)
+    assert sections == list(alerts())
+    for name, rule in alerts().items():
+        assert set(rule) - {"for"} == {"alert", "expr", "labels", "annotations"}, name
+        assert rule["annotations"]["runbook"] == f"docs/runbooks.md#{name.lower()}"
+        assert rule["labels"] in ({"severity": "page"}, {"severity": "ticket"})
+    links = re.findall(r"\]\(#(\w+)\)", text)
+    assert links and set(links) <= {name.lower() for name in alerts()}
+
+
+def test_the_dashboard_is_whole() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    every = dashboard["panels"]
+    assert len({panel["id"] for panel in every}) == len(every)
+    places = [panel["gridPos"] for panel in every]
+    assert all(place["x"] + place["w"] <= 24 for place in places)
+    cells = [(x, y) for p in places for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])]
+    assert len(cells) == len(set(cells)), "panels overlap"
+    assert {panel["datasource"]["uid"] for panel in panels()} == {"${datasource}"}
+
+
+def test_every_counter_of_the_synthesis_is_shown() -> None:
+    shown = set().union(*(metrics(target["expr"]) for panel in panels() for target in panel["targets"]))
+    assert {f"ray_memo_synthesis_{name}_total" for name in MEASURED} <= shown
