@@ -203,7 +203,9 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_merged(models: Path,
         sweep(MergingConfig(), models / "base", three, HELD_OUT, model, 8, attempt)
     progress = SweepProgress(attempt.progress, "questions")
     tensor = Tensor("BF16", (10**14,), models, 0, 2 * 10**14)
-    vast = replace(check(models / "base", memories), memory_tensors=[{"vast": tensor}] * 2)
+    vast = replace(
+        check(models / "base", memories), base_tensors={"vast": tensor}, memory_tensors=[{"vast": tensor}] * 2
+    )
     slerp_alone = {"slerp-t0.5": Slerp(method="slerp", t=0.5)}
     with pytest.raises(MergeError, match=r"offers .* GB; add a node with more memory"):
         merge_all(slerp_alone, models / "base", {}, progress, vast, MergingConfig(), lambda name: None)
