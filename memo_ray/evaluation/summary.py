@@ -109,7 +109,8 @@ def column_counts(artefacts: Iterable[Artifact], table: str, column: str) -> dic
     counts: Counter[str] = Counter()
     for artefact in artefacts:
         if table in artefact.record.rows:
-            values = pq.read_table(artefact.path(f"{table}.parquet"), columns=[column])[column]
+            with pq.ParquetFile(artefact.path(f"{table}.parquet")) as file:
+                values = file.read(columns=[column])[column]
             counts.update({str(item["values"]): item["counts"] for item in values.value_counts().to_pylist()})
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 

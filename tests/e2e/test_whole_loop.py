@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import yaml
+
+from memo_ray.artifacts.tables import iterate_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 HALVES = {"harbour": ("esmarrow-harbour", "bell-law"), "salt": ("gildwick-salt-works", "pask-school")}
@@ -68,7 +69,7 @@ def summary(ran: Path) -> dict[str, Any]:
 def tables(ran: Path, stage: str, table: str) -> list[dict[str, Any]]:
     found = sorted((ran / "runs" / "halves" / "artifacts").glob(f"{stage}*/*/attempts/*/{table}.parquet"))
     assert found, (stage, table)
-    return [row for path in found for row in pq.read_table(path).to_pylist()]
+    return [row for path in found for row in iterate_rows(path)]
 
 
 def test_memories_know_what_the_base_does_not(summary: dict[str, Any]) -> None:
