@@ -104,10 +104,10 @@ class TrainingConfig(Settings):
                 f"checkpoint_keep: {self.checkpoint_keep} means nothing with gradient_checkpointing: false, "
                 "which keeps everything; leave it out"
             )
-        if self.checkpoint_keep != "nothing" and self.compile:
+        if self.checkpoint_keep == "attention" and self.compile:
             raise ValueError(
-                f"checkpoint_keep: {self.checkpoint_keep} cannot be combined with compile: true, which decides itself "
-                "what a compiled layer keeps; leave one of them out"
+                "checkpoint_keep: attention cannot be combined with compile: true, whose layers keep nothing or all "
+                "products; set checkpoint_keep: products, or leave one of them out"
             )
         return self
 
