@@ -76,7 +76,8 @@ def needs_of(config: RunConfig, stages: Container[str] | None = None) -> Needs:
     """
     base = weights(config.training.base)
     kept = config.merging.keep if config.merging else 0
-    copies = len(config.corpora) * config.training.epochs + kept
+    studied = config.training.study.epochs if config.training.study else 0
+    copies = len(config.corpora) * (config.training.epochs + studied) + kept
     trains = stages is None or "training" in stages
     # A run on S3 is written in folders for temporary files first.
     root = Path(tempfile.gettempdir() if is_remote(config.root) else config.root)

@@ -114,6 +114,16 @@ def column_counts(artefacts: Iterable[Artifact], table: str, column: str) -> dic
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
+def studied(training: Mapping[str, Any]) -> str:
+    """What the study of a training came to, behind a line about it; empty without one."""
+    study = training.get("study")
+    if not study:
+        return ""
+    chosen = ", chosen" if training.get("chosen_epoch") in study["epochs"] else ""
+    epochs = f"epoch {', '.join(map(str, study['epochs']))}{chosen}" if study["epochs"] else "nothing to study"
+    return f"; {study['wrong_before']:,} reflections wrong before study, {study['wrong_after']:,} after ({epochs})"
+
+
 def of_stage(artefacts: Iterable[Artifact], stage: str) -> list[Artifact]:
     """The artefacts that `stage` made."""
     return [artefact for artefact in artefacts if artefact.record.stage == stage]
@@ -250,6 +260,6 @@ def _lines(summary: Mapping[str, Any]) -> Iterable[str]:
         made = ", ".join(f"{count:,} {step}" for step, count in summary["reflections"].items())
         yield f"reflections: {made}; rejected: {sum(summary['rejects'].values()):,}"
     if "final_loss" in training:
-        yield f"training: final loss {training['final_loss']:.3f}"
+        yield f"training: final loss {training['final_loss']:.3f}" + studied(training)
     if seconds:
         yield "seconds: " + ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items() if value is not None)

@@ -35,14 +35,28 @@ class AnswerLoss(torch.nn.Module):
     def forward(self, batch: Batch) -> torch.Tensor:
         """The summed cross entropy of the answer tokens of `batch`: a float32 scalar, 0 when there are none."""
         if not self.fused:
-            logits = self.model(**batch.inputs, use_cache=False).logits
-            chosen = logits.reshape(-1, logits.shape[-1])[batch.kept].float()
+            chosen = self._logits(batch).float()
             return torch.nn.functional.cross_entropy(chosen, batch.targets, reduction="sum", ignore_index=NO_TARGET)
-        hidden = self.model.get_decoder()(**batch.inputs, use_cache=False).last_hidden_state
-        chosen = hidden.reshape(-1, hidden.shape[-1])[batch.kept]
-        head = self.model.get_output_embeddings()
+        chosen, head = self._hidden(batch), self.model.get_output_embeddings()
         softcap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         return head_loss(chosen, head.weight, getattr(head, "bias", None), batch.targets, softcap)
+
+    def likeliest(self, batch: Batch) -> torch.Tensor:
+        """The likeliest token at each of the kept places of `batch`, given what stands before it: (places,)."""
+        if not self.fused:
+            return self._logits(batch).argmax(-1)
+        chosen, head = self._hidden(batch), self.model.get_output_embeddings()
+        # Capping and scaling logits changes no order.
+        blocks = chosen.split(max(1, LOGITS_AT_ONCE // head.weight.shape[0]))
+        return torch.cat([head(block).argmax(-1) for block in blocks])
+
+    def _hidden(self, batch: Batch) -> torch.Tensor:
+        hidden = self.model.get_decoder()(**batch.inputs, use_cache=False).last_hidden_state
+        return hidden.reshape(-1, hidden.shape[-1])[batch.kept]
+
+    def _logits(self, batch: Batch) -> torch.Tensor:
+        logits = self.model(**batch.inputs, use_cache=False).logits
+        return logits.reshape(-1, logits.shape[-1])[batch.kept]
 
 
 def head_loss(

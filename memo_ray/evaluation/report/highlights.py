@@ -90,8 +90,11 @@ def cards(summary: Mapping[str, Any]) -> list[Card]:
         held_out = f"{reflections.get('rephrase', 0):,} of them held out"
         found.append(Card("reflections", f"{sum(reflections.values()):,}", held_out))
     if "final_loss" in training:
-        epochs = len(training.get("loss_by_epoch", ()))
+        study = training.get("study", {})
+        epochs = len(training.get("loss_by_epoch", ())) - len(study.get("epochs", ()))
         found.append(Card("final loss", f"{training['final_loss']:.3f}", f"after {epochs} epochs" if epochs else ""))
+        if study.get("epochs"):
+            found.append(Card("wrong after study", f"{study['wrong_after']:,}", f"before it {study['wrong_before']:,}"))
     return found
 
 
@@ -103,13 +106,19 @@ def charts(summary: Mapping[str, Any]) -> list[Chart]:
         series = {kind.replace("_", " "): [(float(x), y) for x, y in points.items()] for kind, points in kinds.items()}
         if max(map(len, series.values())) > 1:
             mark = chosen if len(summary["epochs"]) == 1 else None
-            caption = f"Recall by epoch of training: {memory}"
+            caption = f"Recall by epoch of training: {memory}{study_note(summary)}"
             found.append(chart_of(f"epochs-{place}", caption, series, "epoch", "recall", shares=True, chosen=mark))
     losses = {name or "memory": loss_points(facts) for name, facts in summary["training"].get("memories", {}).items()}
     losses = {name: points for name, points in losses.items() if len(points) > 1}
     if losses:
         found.append(chart_of("loss", "Training loss over answer tokens, by optimiser step", losses, "step", "loss"))
     return found + cost_of_merging(summary)
+
+
+def study_note(summary: Mapping[str, Any]) -> str:
+    """Which epochs of the only memory were study, behind a caption; empty without any."""
+    studied = summary["training"].get("study", {}).get("epochs", [])
+    return f"; epoch {', '.join(map(str, studied))}: study of what was wrong" if studied else ""
 
 
 def cost_of_merging(summary: Mapping[str, Any]) -> list[Chart]:
