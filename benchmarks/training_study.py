@@ -53,7 +53,8 @@ def ask(folder: Path, rows: list[Reflection], device: torch.device) -> dict[str,
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).to(device).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    model.to(device).eval()
     said: list[str] = []
     for start in range(0, len(rows), ASKED_AT_ONCE):
         asked = [[{"role": "user", "content": row.question}] for row in rows[start : start + ASKED_AT_ONCE]]
