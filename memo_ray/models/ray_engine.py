@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,7 @@ from memo_ray.artifacts.place import Location, local_folder
 from memo_ray.config.models import VllmModel
 from memo_ray.errors import EngineDied
 from memo_ray.models.chat import ChatReply, ChatRequest
+from memo_ray.models.opening import Opener, open_model
 from memo_ray.models.ray_limits import largest_cluster
 
 
@@ -31,11 +33,15 @@ def actor_resources(config: VllmModel) -> dict[str, Any]:
 class EngineActor:
     """The actor's side; methods run on its event loop."""
 
-    async def start(self, config: VllmModel, model: Location) -> None:
-        """Start the engine on the folder at `model`."""
-        from memo_ray.models.vllm import VllmChatModel
+    async def start(self, config: VllmModel, model: Location | None, opener: Opener = open_model) -> float:
+        """Start the engine on the folder at `model`; the seconds that it took, a download included."""
+        begun = time.monotonic()
+        folder = None if model is None else await asyncio.to_thread(local_folder, model)
+        self._model: Any = await opener(config, folder, None)
+        return time.monotonic() - begun
 
-        self._model = await VllmChatModel.start(config, local_folder(model))
+    async def is_there(self) -> None:
+        """Nothing: for a caller who asks whether the actor lives."""
 
     async def chat(self, requests: list[ChatRequest]) -> list[ChatReply]:
         """Replies in the order of `requests`, all worked on at once."""

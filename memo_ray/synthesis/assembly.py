@@ -54,8 +54,10 @@ def assemble(
         train, alike = thinned(train, config.quality.near_duplicates)
         twins += alike
     kept = selection.chosen(train, config.max_reflections)
-    ids = {pair.reflection_id for pair in kept}
-    capped = [lost(p, "over_cap", "max_reflections is reached") for p in train if p.reflection_id not in ids]
+    capped: list[Lost] = []
+    if len(kept) < len(train):
+        ids = {pair.reflection_id for pair in kept}
+        capped = [lost(p, "over_cap", "max_reflections is reached") for p in train if p.reflection_id not in ids]
     held_out, dropped = held_out_of((pair for pair in pairs if pair.split == "held_out"), kept, config)
     for loss in [*twins, *capped, *dropped]:
         counts.setdefault(loss.step, StepCount()).lost[loss.reason] += 1
@@ -99,8 +101,10 @@ def offered(pairs: Iterable[Pair], config: SynthesisConfig) -> int:
 
 def held_out_of(pairs: Iterable[Pair], kept: list[Pair], config: SynthesisConfig) -> tuple[list[Pair], list[Lost]]:
     """Held-out pairs whose parent is trained and whose question is not, at most `max_questions`, evenly over chunks."""
-    parents = {pair.reflection_id for pair in kept}
-    asked = {plain(pair.question) for pair in kept}
+    pairs = list(pairs)
+    wanted, questions = {parent for pair in pairs for parent in pair.parents}, {plain(pair.question) for pair in pairs}
+    parents = {key for pair in kept if (key := pair.reflection_id) in wanted} if wanted else set[str]()
+    asked = {said for pair in kept if (said := plain(pair.question)) in questions} if questions else set[str]()
     good: list[Pair] = []
     bad: list[Lost] = []
     for pair in pairs:
