@@ -7,7 +7,7 @@ either a reflection or a reject with its reason: `made == kept + lost` holds for
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,10 @@ from memo_ray.synthesis.unknown import EntityIndex, unknown_pairs
 
 @dataclass
 class Tables:
-    """What the stage writes; the rows are made while they are written, so that they are never all there."""
+    """What the stage writes; the rows are made while they are written, so that they are never all there.
+
+    `facts["with_a_span"]` is there once `ledger` has been read.
+    """
 
     reflections: Iterable[Reflection]
     ledger: Iterable[LedgerEntry]
@@ -72,22 +75,28 @@ def assemble(
         if pair.kind:
             counts[pair.step].kinds[pair.kind] += 1
     provenance = Provenance(chunks, documents, [*pairs, *kept])
+    facts: dict[str, Any] = {
+        "by_step": {step: count.to_json() for step, count in counts.items()},
+        "train": len(kept) - len(held_out),
+        "held_out": len(held_out),
+        "offered": offered(pairs, config),
+        "gzip_ratio": statistics.gzip_ratio(kept),
+        "left_without": statistics.left_without([pair for pair in kept if pair.split == "train"]),
+        "texts_with_a_direct_pair": len({(pair.chunk_ids[0], pair.evidence) for pair in kept if pair.step == "direct"}),
+    }
+
+    def ledger() -> Iterator[LedgerEntry]:
+        facts["with_a_span"] = 0
+        for pair in kept:
+            entry = provenance.complete(pair, pair.ledger_entry(config.generator.model))
+            facts["with_a_span"] += bool(entry.span_documents)
+            yield entry
+
     return Tables(
         reflections=(pair.reflection() for pair in kept),
-        ledger=(provenance.complete(pair, pair.ledger_entry(config.generator.model)) for pair in kept),
+        ledger=ledger(),
         rejects=(loss.reject() for loss in losses),
-        facts={
-            "by_step": {step: count.to_json() for step, count in counts.items()},
-            "train": len(kept) - len(held_out),
-            "held_out": len(held_out),
-            "offered": offered(pairs, config),
-            "with_a_span": sum(bool(provenance.spans(pair)) for pair in kept),
-            "gzip_ratio": statistics.gzip_ratio(kept),
-            "left_without": statistics.left_without([pair for pair in kept if pair.split == "train"]),
-            "texts_with_a_direct_pair": len(
-                {(pair.chunk_ids[0], pair.evidence) for pair in kept if pair.step == "direct"}
-            ),
-        },
+        facts=facts,
     )
 
 
