@@ -193,15 +193,18 @@ class Loan:
         """`name`: the model's, for messages."""
         self._lender: Any = lender
         self._turn, self._name = turn, name
+        self._first: Any = None
 
     def wait(self) -> None:
-        """Block until the worker has an engine, or there is a reason why not, which the next call will tell."""
-        ray.wait([self._lender.lend.remote(this_actor(), self._turn)])
+        """Block until the worker has an engine, or there is a reason why not, which the next call tells."""
+        self._first = self._lender.lend.remote(this_actor(), self._turn)
+        ray.wait([self._first])
 
     async def __call__(self, _: Path | None = None) -> LentModel:
         """The worker's engine. Raises what `Lender.lend` does."""
+        first, self._first = self._first, None
         try:
-            actor = await self._lender.lend.remote(this_actor(), self._turn)
+            actor = await (first if first is not None else self._lender.lend.remote(this_actor(), self._turn))
         except RayTaskError as error:
             raise memo_error(error, "") from None
         except RayError as error:

@@ -160,6 +160,19 @@ def test_no_engine_outlives_a_run_that_fails(cluster: None, tmp_path: Path):
     assert engines.started == 1 and engines.all_gone()
 
 
+async def die(folder: Path, *_: Any) -> Writer:
+    (folder / str(os.getpid())).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def test_an_engine_that_dies_while_it_starts_is_started_again_within_the_limit(cluster: None, tmp_path: Path):
+    engines = Engines(tmp_path / "engines")
+    with pytest.raises(GenerationError, match="engine died 2 times, engine_restarts allows 1"):
+        run(tmp_path / "run", engine_settings(engine_restarts=1), 3, Pass, partial(die, engines.folder))
+    assert engines.started == 2
+
+
 async def refuse(*_: Any) -> Writer:
     raise ConfigError("engine_args: no such argument")
 
