@@ -47,15 +47,20 @@ class Inputs:
 
     @property
     def disk_bytes(self) -> int:
-        """What one merged model takes on disk."""
+        """What one merged model's weights take on disk."""
         return sum(tensor.end - tensor.start for tensor in self.tensors.values())
+
+    @property
+    def folder_bytes(self) -> int:
+        """The same with its tokenizer and headers, at most."""
+        return self.disk_bytes + self.disk_bytes // 20 + 50_000_000
 
 
 def check(base: Path, memories: Mapping[str, Path], *, adapters: bool = False) -> Inputs:
     """What a merge of `memories` over their common `base` needs to know. Raises MergeError when it cannot be done.
 
-    That `base` is what the memories were fine-tuned from is known as far as files tell: the same architecture,
-    settings, tensors, tokenizer and chat template. Its number format may be another, since training chooses its own.
+    `base` must have their architecture, settings, tensors, tokenizer and chat template; that its weights are what they
+    were fine-tuned from, `origin` tells. Its number format may be another, since training chooses its own.
     `adapters`: the memories must have one each.
     """
     folders = {"base": base, **{f"memory {name}": path for name, path in memories.items()}}
@@ -98,7 +103,7 @@ def describe(base: Path, memories: Mapping[str, Path], names: Collection[str], *
     if adapters:
         from memo_ray.merging.adapters import read_adapters
 
-        low_rank = read_adapters(base, base_tensors, memories)
+        low_rank = read_adapters(base_tensors, memories)
     cast = formats[base] != {dtype}
     return Inputs(base, dict(memories), base_tensors, of_memories, DTYPES[dtype], cast, low_rank)
 
@@ -120,8 +125,8 @@ def check_disk(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise MergeError(
-            f"{folder}: a merged model needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; "
-            "free space or set `root:` to a larger disk"
+            f"{folder}: a merge needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; free space or use a "
+            "larger disk (a run's `root:`; with a root on S3, TMPDIR of the node)"
         )
 
 

@@ -74,6 +74,9 @@ def merge(job: MergeJob, out: Path) -> None:
         inputs = describe(job.base, job.memories, job.checked, adapters=job.adapters)
     else:
         inputs = check(job.base, job.memories, adapters=job.adapters)
+        from memo_ray.merging.origin import check_origin
+
+        check_origin(inputs)
     read_ahead(
         {tensor.file for tensors in (inputs.base_tensors, *inputs.memory_tensors) for tensor in tensors.values()}
     )
