@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from memo_ray.artifacts.place import Location, local_folder
+from memo_ray.artifacts.place import Location, drop_copy, local_folder
 from memo_ray.config.models import VllmModel
 from memo_ray.errors import EngineDied
 from memo_ray.models.chat import ChatReply, ChatRequest
@@ -45,6 +45,10 @@ class EngineActor:
         """Swap the weights in place."""
         await self._model.reload_weights(local_folder(model))
 
+    async def drop_copy(self, model: Location) -> None:
+        """Remove what this node downloaded of it."""
+        drop_copy(model)
+
     async def close(self) -> None:
         """Stop the engine's processes."""
         await self._model.close()
@@ -73,6 +77,10 @@ class Engine:
     def reload(self, model: Location) -> None:
         """Swap the weights for another checkpoint of the same architecture; about a second for a small model."""
         self._call(self._actor.reload.remote(model))
+
+    def drop_copy(self, model: Location) -> None:
+        """Remove the engine's node's copy of weights that came from S3 and are not asked again."""
+        self._call(self._actor.drop_copy.remote(model))
 
     def close(self) -> None:
         """Stop the engine and its actor; safe to call again."""
