@@ -29,6 +29,7 @@ from memo_ray.merging.checks import Inputs, check, check_disk, describe
 from memo_ray.merging.headers import read_ahead
 from memo_ray.merging.methods import METHODS
 from memo_ray.merging.recipes import named, recipe_id
+from memo_ray.merging.tokenizer import TOKENIZER
 
 ERROR = "error: "
 """What a user's mistake starts with on standard error, among whatever libraries write there."""
@@ -38,11 +39,7 @@ MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 25
 """Blocks of memory up to this size are kept for the next use; whole tensors are given back."""
 
-FROM_BASE = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "chat_template.jinja",
-    "chat_template.json",
-)  # fmt: skip
+FROM_BASE = ("config.json", "generation_config.json", *TOKENIZER)
 """What a merged folder takes over from its base, where the base has it."""
 
 
@@ -70,6 +67,8 @@ def merge(job: MergeJob, out: Path) -> None:
     if out.exists():
         raise MergeError(f"{out}: exists already; remove it or name another folder")
     recipes = named(job.recipes, len(job.memories))
+    # While libraries are imported and inputs are checked.
+    read_ahead([job.base, *job.memories.values()])
     if job.checked:
         inputs = describe(job.base, job.memories, job.checked, adapters=job.adapters)
     else:
@@ -77,9 +76,6 @@ def merge(job: MergeJob, out: Path) -> None:
         from memo_ray.merging.origin import check_origin
 
         check_origin(inputs)
-    read_ahead(
-        {tensor.file for tensors in (inputs.base_tensors, *inputs.memory_tensors) for tensor in tensors.values()}
-    )
     # A name that follows from `out`, so that what a killed merge left behind is removed by the next.
     partial = out.with_name(f".{out.name}.partial")
     with _disk_errors(out), _scratch(partial):

@@ -6,12 +6,10 @@ tell. In go inputs that passed `checks.check`; out comes nothing, or a MergeErro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from memo_ray.errors import MergeError
-from memo_ray.merging.headers import BYTES, Tensor
+from memo_ray.merging.headers import Tensor
 from memo_ray.merging.weights import read
 
 if TYPE_CHECKING:
@@ -24,12 +22,12 @@ SAMPLED = 9
 ENTRIES = 1 << 16
 """Entries that are read of each: whole rows from its middle, at least one."""
 
-FOREIGN = 0.9
-"""|memory - base| / |base| of the middle one of the sampled matrices, from which on a memory is of another base.
-Vectors that have nothing to do with each other are orthogonal and give at least 1 whatever their norms are, sqrt(2)
-if these are equal; fine-tuning gives a few hundredths (docs/merging.md has what was measured)."""
+FOREIGN = 0.5
+"""Cosine between memory and base in the middle one of the sampled matrices, below which a memory is of another base.
+Weights that have nothing to do with each other are orthogonal whatever their norms are; fine-tuning leaves it above
+0.99 (docs/merging.md has what was measured)."""
 UNFOLDED = 0.02
-"""The same of what is left when an adapter's own change is taken away too. Rounding to bfloat16 gives 0.002."""
+"""|what is left| / |base| when base and the adapter's own change are taken away. Rounding to bfloat16 gives 0.002."""
 
 
 def check_origin(inputs: Inputs) -> None:
@@ -38,23 +36,24 @@ def check_origin(inputs: Inputs) -> None:
     Memories of a base's close relative (its instruct model) pass for full models: their weights do not tell.
     """
     names = _sampled(inputs)
-    for place, (memory, folder) in enumerate(inputs.memories.items()):
-        found = sorted((_relative(inputs, place, name), name) for name in names)
-        if not found:
-            continue
-        moved, name = found[-1] if inputs.adapters else found[len(found) // 2]
-        if inputs.adapters and moved > UNFOLDED:
+    for place, (memory, folder) in enumerate(inputs.memories.items() if names else ()):
+        if inputs.adapters:
+            left, name = max((_unfolded(inputs, place, name), name) for name in names)
             adapter = inputs.adapters[place]
             named = adapter.config.get("base_model_name_or_path") or "none"
+            if left > UNFOLDED:
+                raise MergeError(
+                    f"{adapter.folder}: memory {memory}'s {name} is not that of {inputs.base} with the adapter's "
+                    f"change (off by {left:.2g} of its norm); give the base that it was trained from (its config "
+                    f"names {named})"
+                )
+            continue
+        found = sorted((_cosine(inputs, place, name), name) for name in names)
+        cosine, name = found[len(found) // 2]
+        if cosine < FOREIGN:
             raise MergeError(
-                f"{adapter.folder}: memory {memory}'s {name} is not that of {inputs.base} with the adapter's change "
-                f"(off by {moved:.2g} of its norm); give the base that it was trained from (its config names {named})"
-            )
-        if moved > FOREIGN:
-            raise MergeError(
-                f"{folder}: memory {memory} was not fine-tuned from {inputs.base}: |memory - base| / |base| of {name} "
-                f"is {moved:.2f}, and from {FOREIGN} on two models have nothing in common; give the base that it was "
-                "trained from"
+                f"{folder}: memory {memory} was not fine-tuned from {inputs.base}: the cosine between their {name} is "
+                f"{cosine:.2f}, and fine-tuning leaves it near 1; give the base that it was trained from"
             )
 
 
@@ -65,16 +64,32 @@ def _sampled(inputs: Inputs) -> list[str]:
     return names[step // 2 :: step]
 
 
-def _relative(inputs: Inputs, place: int, name: str) -> float:
-    """|memory - base| / |base| in the sampled rows, the adapter's own change taken away; 0 where the base is 0."""
-    rows = _rows(inputs.tensors[name])
-    base = _read(inputs.base_tensors[name], rows, inputs.dtype)
-    left = _read(inputs.memory_tensors[place][name], rows).sub_(base)
-    if inputs.adapters and name in inputs.adapters[place].pairs:
+def _cosine(inputs: Inputs, place: int, name: str) -> float:
+    """Between memory and base in the sampled rows; 1 where either is 0, which tells nothing."""
+    base, memory = _sampled_rows(inputs, place, name)
+    size = float(base.norm()) * float(memory.norm())
+    return float(base @ memory) / size if size else 1.0
+
+
+def _unfolded(inputs: Inputs, place: int, name: str) -> float:
+    """|memory - base - adapter's change| / |base| in the sampled rows; 0 where the base is 0."""
+    base, memory = _sampled_rows(inputs, place, name)
+    left = memory - base
+    if name in inputs.adapters[place].pairs:
+        rows = _rows(inputs.tensors[name])
         down, up = inputs.adapters[place].factors(name)
         left -= (up[rows.start : rows.stop] @ down).mul_(inputs.adapters[place].scale).view(-1)
     size = float(base.norm())
     return float(left.norm()) / size if size else 0.0
+
+
+def _sampled_rows(inputs: Inputs, place: int, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the base, in the memories' format, and of a memory; in float32."""
+    rows = _rows(inputs.tensors[name])
+    width = inputs.tensors[name].elements // inputs.tensors[name].shape[0]
+    entries = rows.start * width, rows.stop * width
+    base = read(inputs.base_tensors[name], inputs.dtype, *entries).float()
+    return base, read(inputs.memory_tensors[place][name], None, *entries).float()
 
 
 def _rows(tensor: Tensor) -> range:
@@ -82,10 +97,3 @@ def _rows(tensor: Tensor) -> range:
     count = min(rows, max(1, ENTRIES * rows // tensor.elements))
     start = (rows - count) // 2
     return range(start, start + count)
-
-
-def _read(tensor: Tensor, rows: Sequence[int], dtype: str | None = None) -> torch.Tensor:
-    """Rows of a tensor in float32, rounded to `dtype` first."""
-    row_bytes = tensor.elements // tensor.shape[0] * BYTES[tensor.dtype]
-    start = tensor.start + rows[0] * row_bytes
-    return read(replace(tensor, start=start, end=start + len(rows) * row_bytes), dtype).float()
