@@ -34,6 +34,8 @@ from memo_ray.merging.tokenizer import TOKENIZER
 ERROR = "error: "
 """What a user's mistake starts with on standard error, among whatever libraries write there."""
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3
 """Options of glibc's mallopt."""
 KEPT_BYTES = 1 << 25
@@ -134,7 +136,14 @@ def _copy_from_base(inputs: Inputs, out: Path) -> None:
 def _scratch(folder: Path) -> Iterator[None]:
     """An empty folder for the length of a block, and nothing of it afterwards."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise MergeError(
+            f"{folder.parent}: no folder can be made there ({error.strerror}); name another place"
+        ) from None
     try:
         yield
     finally:
@@ -146,7 +155,7 @@ def _disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise MergeError(f"{out.parent}: the disk is full; free space and run the command again") from error
         raise
 
