@@ -75,6 +75,8 @@ class Windows:
 
     async def enter(self, number: int) -> bool:
         """Wait for the window; False when no more is to be generated."""
+        if (self.folder / "stop").exists():
+            return False
         if number not in self._open:
             self._open[number] = asyncio.create_task(self._opened(number))
         return await asyncio.shield(self._open[number])
@@ -243,9 +245,10 @@ async def document(entries: list[Entry], model: Unstopped, seen: Windows, gate: 
     async def one(entry: Entry) -> None:
         for need in entry.needs:
             await answered[need].wait()
-        asked = time.monotonic()
-        last = await model.alone(entry)
-        seen.note(entry, asked, len(last.outputs[0].token_ids), int(last.num_cached_tokens or 0))
+        if await seen.enter(entry.window):
+            asked = time.monotonic()
+            last = await model.alone(entry)
+            seen.note(entry, asked, len(last.outputs[0].token_ids), int(last.num_cached_tokens or 0))
         answered[entry.request.request_id].set()
 
     async with gate:

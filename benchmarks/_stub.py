@@ -41,7 +41,8 @@ ONLY_DIRECT = ("indirect", "consolidation", "verification", "entities", "connect
 @dataclass(frozen=True)
 class Plan:
     """`documents` of `words` words, `at_once` in flight, `delay_s` a prompt. `steps` false: one prompt a document, no
-    Step 5. `checkpoints` false: rows stay in memory and nothing is kept for a later try."""
+    Step 5. `checkpoints` false: rows stay in memory and nothing is kept for a later try. `slice_rows`: rows an
+    execution of Ray Data; 0: as many as the stage takes."""
 
     documents: int
     words: int = 60
@@ -49,6 +50,7 @@ class Plan:
     at_once: int = 16
     steps: bool = True
     checkpoints: bool = True
+    slice_rows: int = 0
 
     def config(self) -> SynthesisConfig:
         """The stage's settings."""
@@ -112,10 +114,12 @@ class ForgetfulPass(Pass):
 def run(root: Path, plan: Plan) -> dict[str, Any]:
     """The stage to its end; its seconds, without the cluster's start."""
     made = corpus(root, plan.documents, plan.words, groups=max(1, plan.documents // 20))
-    passes = partial(Pass if plan.checkpoints else ForgetfulPass, opener=partial(open_stub, root, plan.delay_s))
+    kind = Pass if plan.checkpoints else ForgetfulPass
+    passes = partial(kind, slice_rows=plan.slice_rows) if plan.slice_rows else kind
+    opener = partial(open_stub, root, plan.delay_s)
     with session(root / "logs"), Store(root).attempt("synthesis", "synthesis", "1" * 64, {}, {}) as attempt:
         begun = time.monotonic()
-        synthesise(plan.config(), made, None, attempt, unheard, passes)
+        synthesise(plan.config(), made, None, attempt, unheard, passes, opener)
         seconds = time.monotonic() - begun
     return {"seconds": round(seconds, 2)}
 

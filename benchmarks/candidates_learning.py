@@ -47,6 +47,7 @@ from memo_ray.pipeline import base_model, make_corpus, make_synthesis, make_trai
 from memo_ray.progress import Progress
 from memo_ray.ray_session import session
 from memo_ray.rows import Reflection, content_id
+from memo_ray.synthesis.ray_engines import Engines
 from memo_ray.synthesis.ray_pass import Pass
 from memo_ray.synthesis.ray_synthesis import synthesise
 from memo_ray.workspace import Workspace
@@ -97,11 +98,11 @@ class TimedPass(Pass):
         super().__init__(*args)
         self._timings, self._name = timings, name
 
-    def make(self) -> None:
+    def make(self, rows: int) -> None:
         """The part of a pass that asks the generator."""
         begun = time.monotonic()
         try:
-            super().make()
+            super().make(rows)
         finally:
             self._timings.add(self._name, time.monotonic() - begun)
 
@@ -145,13 +146,11 @@ class Bench:
             given.append(f"synthesis.without={json.dumps(sorted({*plain.synthesis.without, STEP_5}))}")
         return load_run(options.config, (*given, *more))
 
-    def passes(
-        self, step_5: str, kind: str, config: SynthesisConfig, model: Location | None, progress: Place
-    ) -> TimedPass:
+    def passes(self, step_5: str, kind: str, config: SynthesisConfig, engines: Engines, progress: Place) -> TimedPass:
         """Steps 1 to 4 in the place of all arms, Step 5 in the arm's own."""
         if kind == "units":
-            return TimedPass(self.timings, kind, kind, config, model, self.shared)
-        return TimedPass(self.timings, step_5, kind, config, model, progress)
+            return TimedPass(self.timings, kind, kind, config, engines, self.shared)
+        return TimedPass(self.timings, step_5, kind, config, engines, progress)
 
     def synthesis(self, run: Workspace, corpus: Artifact, step_5: str) -> Artifact:
         """The synthesis stage of an arm."""

@@ -25,7 +25,7 @@ if "cuda" not in sys.argv:
 
 import torch
 import torch.distributed as dist
-from training_packing import make_examples
+from _steps import make_examples, stored
 
 from memo_ray.artifacts.place import open_place
 from memo_ray.config.training import TrainingConfig
@@ -84,7 +84,10 @@ def main() -> None:
     gpu = options.device == "cuda"
     count = options.reflections or (512 if gpu else 16)
     base = resolve(options.model).path
-    config = TrainingConfig(reflections_per_step=count, max_sequence_length=1024, gradient_checkpointing=gpu)
+    config = TrainingConfig.model_validate(
+        {"reflections_per_step": count, "max_sequence_length": 1024, "gradient_checkpointing": gpu,
+         "tracking": {"to": "none"}}
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         dist.init_process_group("nccl" if gpu else "gloo", init_method=f"file://{name}/store", rank=0, world_size=1)
         if not gpu:
@@ -92,10 +95,8 @@ def main() -> None:
         from transformers import AutoConfig
 
         place = open_place(options.place or name).child("progress")
-        with place.storing("examples") as folder:
-            make_examples(count, options.stretch, AutoConfig.from_pretrained(base).get_text_config().vocab_size).save(
-                folder
-            )
+        vocabulary = AutoConfig.from_pretrained(base).get_text_config().vocab_size
+        stored(make_examples(count, options.stretch, vocabulary), place)
         bench = Bench(Worker(Job(config, base, place, pad=0), None))
         bench.seconds_of_step()
         first, _, _ = bench.save_beside()

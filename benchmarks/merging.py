@@ -4,10 +4,11 @@
 
 A base and two memories with random weights in the shape of a real model, page cache emptied of their files before
 every arm. Arms: `copy` reads base and memories and writes as many bytes as one merge writes, to the disk; `linear` is
-one merge as the sweep makes it, its fresh process included; `sweep` is the paper's 14 recipes in one pass;
-`sequential` is the `mergekit-yaml` of this environment, once for each recipe, with the equal configuration.
-`copy` and `linear` take turns. Every result is compared with mergekit's. Measurements are kept in `--work`: after
-`--until` seconds the script ends where it is, and run again on the same folder it goes on. Ratios are of wall seconds.
+one merge as a user makes it, its fresh process and the check of its inputs included; `pass` is the same as a sweep
+makes it, which checks once for all its passes; `sweep` is the paper's 14 recipes in one pass; `sequential` is the
+`mergekit-yaml` of this environment, once for each recipe, with the equal configuration. `copy`, `linear` and `pass`
+take turns. Every result is compared with mergekit's. Measurements are kept in `--work`: after `--until` seconds the
+script ends where it is, and run again on the same folder it goes on. Ratios are of wall seconds.
 """
 
 from __future__ import annotations
@@ -162,10 +163,9 @@ class Bench:
         forget([out])
         return {"seconds": round(time.monotonic() - clock, 3)}
 
-    def merging(self, recipes: tuple[MergeRecipe, ...], out: Path) -> dict[str, Any]:
-        """Arms `linear` and `sweep`."""
-        # A sweep checks its inputs once, before its first pass.
-        names = tuple(check(self.base, self.memories).tensors)
+    def merging(self, recipes: tuple[MergeRecipe, ...], out: Path, *, checked: bool = False) -> dict[str, Any]:
+        """Arms `linear` and, of inputs that were `checked` before, `pass` and `sweep`."""
+        names = tuple(check(self.base, self.memories).tensors) if checked else ()
         forget([self.base, *self.memories.values()])
         job = MergeJob(recipes=recipes, base=self.base, memories=self.memories, checked=names, threads=self.threads)
         file = self.work / "job.json"
@@ -199,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, help="folder for models and measurements; kept")
     parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-0.5b")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of copy and linear")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of copy, linear and pass")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--until", type=float, default=float("inf"), help="start no arm after so many seconds")
     options = parser.parse_args()
@@ -211,7 +211,8 @@ def main() -> None:
         for turn in range(options.rounds):
             bench.arm(f"copy {turn}", bench.copying)
             bench.arm(f"linear {turn}", lambda out: bench.merging((Linear(method="linear"),), out))
-        bench.arm("sweep", lambda out: bench.merging(PAPER, out))
+            bench.arm(f"pass {turn}", lambda out: bench.merging((Linear(method="linear"),), out, checked=True))
+        bench.arm("sweep", lambda out: bench.merging(PAPER, out, checked=True))
         for recipe in PAPER:
             bench.arm(f"sequential {recipe_id(recipe)}", lambda out, recipe=recipe: bench.mergekit(recipe, out))
         found = bench.measured
@@ -220,6 +221,7 @@ def main() -> None:
     alone = {name: sums for one in sequential for name, sums in one["digests"].items()}
     print(json.dumps({
         "linear_over_copy": round(linears / copies, 3),
+        "pass_over_copy": round(statistics.median(bench.seconds("pass")) / copies, 3),
         "sweep_over_sequential": round(sweep["seconds"] / sum(bench.seconds("sequential")), 3),
         "peak_mb": sweep["peak_mb"],
         "peak_mb_linear": max(one["peak_mb"] for arm, one in found.items() if arm.startswith("linear")),

@@ -106,8 +106,12 @@ def shaped(shape: str, model: Path, folder: Path) -> Path:
     return made
 
 
+class TimeIsUp(Exception):
+    """No time is left for the window under way."""
+
+
 class Turns(threading.Thread):
-    """Lets the arms work in turns; ends when all windows are done or the time is up."""
+    """Lets the arms work in turns; ends when all windows are done or the time is up, then without a half one."""
 
     def __init__(self, folder: Path, runs: int, deadline: float, plain: Any) -> None:
         super().__init__(daemon=True)
@@ -129,12 +133,16 @@ class Turns(threading.Thread):
                     self.seen[arm].append(json.loads((self.folder / f"{arm}-{window}.json").read_text()))
                     print(f"window {window}: {arm} {summary(self.seen[arm][-1])}", file=sys.stderr, flush=True)
                 longest = max(longest, time.monotonic() - begun)
+        except TimeIsUp:
+            print("the time is up in a window, which does not count", file=sys.stderr, flush=True)
         finally:
             (self.folder / "stop").touch()
 
     def wait(self, name: str) -> None:
-        """Until the file is there, or the plain arm has died."""
+        """Until the file is there. Raises TimeIsUp, and RuntimeError when the plain arm has died."""
         while not (self.folder / name).exists():
+            if time.monotonic() > self.deadline:
+                raise TimeIsUp
             if not self.plain.is_alive():
                 raise RuntimeError("the plain arm ended before its time; its error is above")
             time.sleep(LOOK_S)
@@ -225,6 +233,8 @@ def measure(options: argparse.Namespace, folder: Path, deadline: float) -> dict[
         turns.start()
         after = replay(config, made, model, folder)
         turns.join()
+    except TimeIsUp:
+        raise SystemExit("no engine was ready in --max-seconds; give more time") from None
     finally:
         (folder / "stop").touch()
         plain.join()
@@ -236,21 +246,20 @@ def replay(config: SynthesisConfig, made: Artifact, model: Path, folder: Path) -
     import ray
 
     from memo_ray.ray_session import session
-    from memo_ray.synthesis.ray_pass import Pass
     from memo_ray.synthesis.ray_synthesis import synthesise
 
-    passes = partial(Pass, opener=partial(open_replayed, folder))
     with session(folder / "logs"), Store(folder).attempt("synthesis", "synthesis", "1" * 64, {}, {}) as attempt:
         assert ray.is_initialized()
-        synthesise(config, made, model, attempt, unheard, passes)
+        synthesise(config, made, model, attempt, unheard, opener=partial(open_replayed, folder))
         stopped = folder / "stop"
         return time.time() - stopped.stat().st_mtime if stopped.exists() else 0.0
 
 
 def told(options: argparse.Namespace, tape: Tape, seen: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """What is printed."""
-    runs = [[summary(one) for one in seen[arm][1:]] for arm in ARMS]
-    if not runs[0] or len(runs[0]) != len(runs[1]):
+    whole_runs = min(len(seen[arm]) for arm in ARMS)
+    runs = [[summary(one) for one in seen[arm][1:whole_runs]] for arm in ARMS]
+    if not runs[0]:
         raise SystemExit("no run was finished in --max-seconds; give fewer --documents or more time")
     values: dict[str, list[float]] = {
         name: [pipeline[name] / plain[name] for plain, pipeline in zip(*runs, strict=True)]

@@ -13,12 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,29 +26,17 @@ if "cuda" not in sys.argv:
 import numpy as np
 import torch
 import torch.distributed as dist
+from _steps import make_examples, seconds_of, stored
 
 from memo_ray.artifacts.place import open_place
 from memo_ray.config.training import TrainingConfig
 from memo_ray.models.sources import resolve
 from memo_ray.training.checkpoints import Epoch
-from memo_ray.training.examples import Examples
 from memo_ray.training.flops import peak_flops
 from memo_ray.training.job import Job
 from memo_ray.training.loop import Worker
 
 MICRO_BATCH = 8
-
-
-def make_examples(count: int, stretch: float, vocabulary: int) -> Examples:
-    """Random tokens of a real run's lengths, drawn with a seed."""
-    known = json.loads((Path(__file__).parent / "data" / "pair_lengths.json").read_text())["lengths"]
-    draw = random.Random(0)
-    lengths = [draw.choice(known) for _ in range(count)]
-    prompts = [round(prompt * stretch) for prompt, _ in lengths]
-    sizes = [max(1, round(answer * stretch)) + prompt for (_, answer), prompt in zip(lengths, prompts, strict=True)]
-    tokens = np.random.default_rng(0).integers(10, vocabulary - 10, sum(sizes), dtype=np.int32)
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    return Examples(tokens, starts, np.array(prompts, dtype=np.int32))
 
 
 class Padded:
@@ -95,20 +80,6 @@ class Padded:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def seconds_of(take: Callable[[list[int]], None], step: list[int], device: torch.device) -> float:
-    """The time of one step, by CUDA events on a GPU."""
-    if device.type != "cuda":
-        clock = time.perf_counter()
-        take(step)
-        return time.perf_counter() - clock
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    begin.record()
-    take(step)
-    end.record()
-    torch.cuda.synchronize()
-    return begin.elapsed_time(end) / 1000
-
-
 def main() -> None:
     """Time every arm and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -125,7 +96,7 @@ def main() -> None:
     base = resolve(options.model).path
     settings: dict[str, Any] = {
         "reflections_per_step": count, "max_sequence_length": 4096 if gpu else 1024, "gradient_checkpointing": gpu,
-        "compile": options.compile,
+        "compile": options.compile, "tracking": {"to": "none"},
     }  # fmt: skip
     if options.keep:
         settings["checkpoint_keep"] = options.keep
@@ -137,8 +108,7 @@ def main() -> None:
 
         vocabulary = AutoConfig.from_pretrained(base).get_text_config().vocab_size
         place = open_place(name)
-        with place.storing("examples") as folder:
-            make_examples(count * 4, options.stretch, vocabulary).save(folder)
+        stored(make_examples(count * 4, options.stretch, vocabulary), place)
         worker = Worker(Job(TrainingConfig(**settings), base, place, pad=0), None)
 
         def packed(step: list[int]) -> None:
@@ -153,7 +123,7 @@ def main() -> None:
             step = worker.steps(0)[number % 4]
             lengths = [worker.lengths[index] for index in step]
             for kind, take in arms.items():
-                seconds = seconds_of(take, step, worker.device)
+                seconds = seconds_of(lambda take=take, step=step: take(step), worker.device)
                 if not number:  # kernels are chosen and compiled
                     continue
                 rates[kind].append(sum(lengths) / seconds)

@@ -16,6 +16,7 @@ from memo_ray.config.loading import explain, set_key
 from memo_ray.config.models import VllmModel
 from memo_ray.console import Console
 from memo_ray.errors import ConfigError, TrainingError
+from memo_ray.quiet import print_json
 from memo_ray.results import stored_results
 from memo_ray.rows import Document, LedgerEntry, Reflection
 from memo_ray.workspace import Workspace, open_run
@@ -29,7 +30,7 @@ def cartridge(options: Namespace) -> int:
     workspace = open_run(options.run, Console(quiet=options.json))
     adapters, facts = train_cartridges(workspace, settings_of(options.overrides), options.base)
     if options.json:
-        print(json.dumps({"adapters": adapters, "documents": facts}, indent=1))
+        print_json({"adapters": adapters, "documents": facts})
     else:
         print(f"{len(facts)} cartridges: {adapters}")
         print(f"next: a system {{kind: cartridge, base: ..., adapters: {adapters}}} in evaluation.comparison")

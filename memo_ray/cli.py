@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from contextlib import nullcontext
 
 HOMES = {
     "bench": "memo_ray.benching",
@@ -25,12 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     # Only now: the verbs' module brings in pydantic and the artefact store.
     from memo_ray.errors import MemoError
-    from memo_ray.quiet import quiet_ray
+    from memo_ray.quiet import json_alone, quiet_ray
 
     quiet_ray()
     try:
-        home = importlib.import_module(HOMES.get(options.verb, "memo_ray.commands"))
-        return getattr(home, options.verb)(options)
+        with json_alone() if getattr(options, "json", False) else nullcontext():
+            home = importlib.import_module(HOMES.get(options.verb, "memo_ray.commands"))
+            return getattr(home, options.verb)(options)
     except MemoError as error:
         print(f"memo {options.verb}: {error}", file=sys.stderr)
         return error.exit_status

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from argparse import Namespace
@@ -15,6 +14,7 @@ from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
 from memo_ray.errors import ConfigError, MemoError
 from memo_ray.pipeline import STAGES, run_stages
+from memo_ray.quiet import print_json
 from memo_ray.workspace import Workspace, open_run
 
 
@@ -73,7 +73,7 @@ def run_config(config: RunConfig, options: Namespace) -> int:
     summary = finish(workspace, results, seconds=time.monotonic() - clock)
     register(workspace, results)
     if options.json:
-        print(json.dumps(summary, indent=1))
+        print_json(summary)
     elif results.evaluation is not None:
         from memo_ray.results import closing_text
 
@@ -119,7 +119,7 @@ def plan(options: Namespace) -> int:
     memory = int(options.gpu_memory * 2**30) if options.gpu_memory else min(gpu_memory(), default=None)
     fit = training_fit(config.training, memory)
     if options.json:
-        print(json.dumps([{**as_json(one), "training": fit_json(fit)} for one in plans], indent=1))
+        print_json([{**as_json(one), "training": fit_json(fit)} for one in plans])
     else:
         print("\n\n".join(as_text(one) for one in plans), fit_text(fit, memory), sep="\n\n")
     return 0
@@ -149,7 +149,7 @@ def preview(options: Namespace) -> int:
             shown += [{"corpus": name, **row} for row in found]
     if not shown:
         raise ConfigError(f"{options.run}: has no finished synthesis; `memo run --until synthesis` makes one")
-    print(json.dumps(shown, indent=1, ensure_ascii=False) if options.json else as_text(shown))
+    print_json(shown) if options.json else print(as_text(shown))
     return 0
 
 
@@ -170,7 +170,7 @@ def advise(options: Namespace) -> int:
             raise ConfigError(f"{workspace.where}: {missing[0]} has no finished memory; run `{where}` first")
         results.advice = make_advice(workspace, results)
         found = advised(results.all())
-    print(json.dumps(found, indent=1) if options.json else as_text(found))
+    print_json(found) if options.json else print(as_text(found))
     return 0
 
 
@@ -198,7 +198,7 @@ def ask(options: Namespace) -> int:
     workspace = open_run(options.run, Console(quiet=options.json))
     answer = ask_run(workspace, options.question, url=options.url, stream=options.stream)
     if options.json:
-        print(json.dumps(answer, indent=1))
+        print_json(answer)
     else:
         print_answer(answer, stages=not options.stream)
     return 0
@@ -227,7 +227,7 @@ def replay(options: Namespace) -> int:
 
     answer = again(options)
     if options.json:
-        print(json.dumps(answer, indent=1))
+        print_json(answer)
         return 0
     print("\n".join(describe(answer["transcript"])))
     for asked in answer.get("not_in_the_transcript", []):
@@ -242,7 +242,7 @@ def blame(options: Namespace) -> int:
     if options.tries < 1:
         raise ConfigError("--tries: must be at least 1")
     found = find_blame(options, run_tables(options.run) if options.run else None)
-    print(json.dumps(asdict(found), indent=1) if options.json else "\n".join(blame_lines(found)))
+    print_json(asdict(found)) if options.json else print("\n".join(blame_lines(found)))
     return 0
 
 
@@ -262,7 +262,7 @@ def status(options: Namespace) -> int:
 
     workspace = open_run(options.run, Console())
     rows = status_rows(workspace)
-    print(json.dumps(rows, indent=1) if options.json else status_text(workspace, rows))
+    print_json(rows) if options.json else print(status_text(workspace, rows))
     return 0
 
 

@@ -21,6 +21,7 @@ from memo_ray.artifacts.store import RECORD
 from memo_ray.console import Console
 from memo_ray.continual.forgotten import read_forgotten
 from memo_ray.errors import StoreError
+from memo_ray.quiet import print_json
 from memo_ray.serving.lineage import tables_of
 from memo_ray.workspace import LATER, Workspace, open_run, shown
 
@@ -51,7 +52,7 @@ def gc(options: Namespace) -> int:
     total = sum(one.bytes for one in shown_rows)
     if options.json:
         rows = [{"kind": one.kind, "where": one.where, "bytes": one.bytes} for one in shown_rows]
-        print(json.dumps({"deleted": options.delete, "bytes": total, "found": rows}, indent=1))
+        print_json({"deleted": options.delete, "bytes": total, "found": rows})
         return 0
     for one in shown_rows:
         print(f"{one.bytes / 2**20:10,.1f} MiB  {one.kind:<9} {shown(one.where)}")

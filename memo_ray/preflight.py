@@ -6,7 +6,6 @@ Nothing heavy is imported and no engine is started.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import sys
@@ -22,6 +21,7 @@ from memo_ray.artifacts.place import REMOTE, is_remote, remote_files
 from memo_ray.config.models import VllmModel
 from memo_ray.config.run import RunConfig
 from memo_ray.errors import EnvironmentProblem, StoreError
+from memo_ray.quiet import print_json
 
 MIB, GIB = 2**20, 2**30
 SOCKET_PATH = 107
@@ -76,7 +76,8 @@ def needs_of(config: RunConfig, stages: Container[str] | None = None) -> Needs:
     """
     base = weights(config.training.base)
     kept = config.merging.keep if config.merging else 0
-    copies = len(config.corpora) * config.training.epochs + kept
+    studied = config.training.study.epochs if config.training.study else 0
+    copies = len(config.corpora) * (config.training.epochs + studied) + kept
     trains = stages is None or "training" in stages
     # A run on S3 is written in folders for temporary files first.
     root = Path(tempfile.gettempdir() if is_remote(config.root) else config.root)
@@ -237,7 +238,7 @@ def doctor(options: Namespace) -> int:
     """`memo doctor`: every check with what was found; exit status 2 when one fails."""
     rows = [*report(), *map(bucket, options.buckets)]
     if options.json:
-        print(json.dumps([asdict(row) for row in rows], indent=1))
+        print_json([asdict(row) for row in rows])
     else:
         for row in rows:
             remedy = f"  → {row.remedy}" if row.remedy and row.status != "ok" else ""

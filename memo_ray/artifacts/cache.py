@@ -6,9 +6,14 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+SCRATCH = "memo-scratch-"
+UNHELD_S = 10.0
+"""A scratch folder that is younger is left alone: its process may not have got to hold it yet."""
 
 
 def cache_folder() -> Path:
@@ -19,12 +24,34 @@ def cache_folder() -> Path:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty folder for the length of a block; its name holds the process, so that a killed one's can be removed."""
-    folder = Path(tempfile.mkdtemp(prefix=f"memo-{os.getpid()}-"))
+    """An empty folder for the length of a block; those of processes that were killed are removed first."""
+    clear_scratch()
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
     try:
-        yield folder
+        # Held by this process and dies with it, so that a later one can tell.
+        with _held(folder, wait=True):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear_scratch() -> None:
+    """Remove the scratch folders on this machine whose processes are gone."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        # A new one is not held for a moment after it was made.
+        with suppress(OSError), _held(folder, wait=False):
+            if time.time() - folder.stat().st_mtime > UNHELD_S:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path, *, wait: bool) -> Iterator[None]:
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(opened)
 
 
 @contextmanager

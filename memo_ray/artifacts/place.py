@@ -181,3 +181,11 @@ def local_folder(location: Location) -> Path:
     from memo_ray.artifacts.s3_folders import download_folder
 
     return download_folder(str(location))
+
+
+def drop_copy(location: Location) -> None:
+    """Remove what `local_folder` downloaded of a place's stored folder; of a path nothing."""
+    if is_remote(location):
+        from memo_ray.artifacts.s3_folders import drop_folder
+
+        drop_folder(str(location))

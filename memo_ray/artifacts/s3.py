@@ -222,12 +222,16 @@ class S3Place(Place):
     def fetch(self, entries: Iterable[FileEntry]) -> Path:
         """A folder of this machine's cache with these files; what is in it already is not downloaded again."""
         entries = list(entries)
-        # By content too, since a folder of the progress may be written again.
-        name = json.dumps([self.url, sorted((entry.path, entry.sha256) for entry in entries)])
-        folder = cache_folder() / "s3" / sha256(name.encode()).hexdigest()[:32]
+        folder = self.cached(entries)
         if not all(entry.sha256 for entry in entries):  # another program's: nothing says that a copy is still right
             shutil.rmtree(folder, ignore_errors=True)
         return self.download(entries, folder)
+
+    def cached(self, entries: Iterable[FileEntry]) -> Path:
+        """The folder that `fetch` gives, whether it is there or not."""
+        # By content too, since a folder of the progress may be written again.
+        name = json.dumps([self.url, sorted((entry.path, entry.sha256) for entry in entries)])
+        return cache_folder() / "s3" / sha256(name.encode()).hexdigest()[:32]
 
     def download(self, entries: list[FileEntry], folder: Path) -> Path:
         """Those of `entries` that `folder` does not hold, into it; an entry without a digest is checked by S3 alone."""

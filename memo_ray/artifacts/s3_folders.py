@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from hashlib import sha256
 from pathlib import Path
 
-from memo_ray.artifacts.cache import cache_folder
+from memo_ray.artifacts.cache import cache_folder, locked
 from memo_ray.artifacts.place import REMOTE, RemoteFile
 from memo_ray.artifacts.record import FileEntry, Record
 from memo_ray.artifacts.s3 import LISTED, S3Place
@@ -29,11 +30,24 @@ def download_folder(url: str) -> Path:
         record = Record.model_validate_json(content)
         files = [entry for entry in record.files if entry.path.startswith(f"{folder}/")]
         return S3Place(f"{home}/attempts/{attempt}").fetch(files) / folder
+    listed = _stored(url)
+    return mirror(url) if listed is None else S3Place(url).fetch(listed)
+
+
+def drop_folder(url: str) -> None:
+    """Remove this machine's copy of the stored folder at `url`; anything else is left as it is."""
+    listed = _stored(url)
+    if listed is not None:
+        copy = S3Place(url).cached(listed)
+        with locked(copy.with_suffix(".lock")):
+            shutil.rmtree(copy, ignore_errors=True)
+
+
+def _stored(url: str) -> list[FileEntry] | None:
+    """The files of a place's stored folder; None when the folder is none, or is not complete."""
     parent, _, name = url.rpartition("/")
     listed = S3Place(parent).get(name + LISTED) if parent != "s3:/" else None
-    if listed is not None:
-        return S3Place(url).fetch([FileEntry(**entry) for entry in json.loads(listed)])
-    return mirror(url)
+    return None if listed is None else [FileEntry(**entry) for entry in json.loads(listed)]
 
 
 def mirror(url: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
@@ -53,8 +53,17 @@ def write_rows(path: Path, rows: Iterable[Any], kind: type) -> int:
 
 def read_rows(where: Location, kind: type[Row], without: tuple[str, ...] = ()) -> list[Row]:
     """Every row of the Parquet file at a path or an `s3://` address, as `kind`; texts `without` are left empty."""
-    schema = schema_of(kind)
-    with open_file(where) as file:
-        table = pq.read_table(file, schema=schema, columns=[name for name in schema.names if name not in without])
-    batches, empty = table.to_batches(max_chunksize=ROWS_AT_ONCE), dict.fromkeys(without, "")
-    return [kind(**row, **empty) for batch in batches for row in batch.to_pylist()]
+    wanted = [name for name in schema_of(kind).names if name not in without]
+    empty = dict.fromkeys(without, "")
+    return [kind(**row, **empty) for row in iterate_rows(where, wanted)]
+
+
+def iterate_rows(where: Location, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, of all columns or these, a few thousand in memory at a time.
+
+    Not `pq.read_table`: its query engine's threads may still be at work when a short command ends, and then Arrow
+    aborts the process, whose work was done.
+    """
+    with open_file(where) as opened, pq.ParquetFile(opened) as file:
+        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
+            yield from batch.to_pylist()

@@ -23,6 +23,15 @@ class LoraConfig(Settings):
     adapters in its subfolder `adapter`. `false`: the adapters alone, for use outside of memo-ray."""
 
 
+class StudyConfig(Settings):
+    """A second, short pass over the reflections that training left wrong; the paper has none."""
+
+    epochs: int = Field(default=1, ge=1)
+    """Passes behind `training.epochs`. Before each the memory is looked at anew; with nothing wrong there is none."""
+    times: int = Field(default=4, ge=1)
+    """How often a pass takes each reflection that is wrong. As many others are taken with them, each at most once."""
+
+
 class TrackingConfig(Settings):
     """Where curves go while training runs: loss, learning rate, gradient norm, speed, memory, padding."""
 
@@ -45,6 +54,8 @@ class TrainingConfig(Settings):
     lora: LoraConfig | None = None
     """Train adapters only; without this section all weights are trained."""
     epochs: int = Field(default=3, ge=1)
+    study: StudyConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    """After the last epoch, over-sample the reflections that the memory still gets wrong; without this section not."""
     reflections_per_step: int = Field(default=512, ge=1)
     """The effective batch: reflections of one optimiser step over all workers."""
     learning_rate: float = Field(default=2e-5, gt=0)
@@ -104,10 +115,10 @@ class TrainingConfig(Settings):
                 f"checkpoint_keep: {self.checkpoint_keep} means nothing with gradient_checkpointing: false, "
                 "which keeps everything; leave it out"
             )
-        if self.checkpoint_keep != "nothing" and self.compile:
+        if self.checkpoint_keep == "attention" and self.compile:
             raise ValueError(
-                f"checkpoint_keep: {self.checkpoint_keep} cannot be combined with compile: true, which decides itself "
-                "what a compiled layer keeps; leave one of them out"
+                "checkpoint_keep: attention cannot be combined with compile: true, whose layers keep nothing or all "
+                "products; set checkpoint_keep: products, or leave one of them out"
             )
         return self
 

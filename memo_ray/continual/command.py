@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 
 from memo_ray.console import Console
 from memo_ray.continual.certificate import signing_key, verify
 from memo_ray.continual.describe import added, added_text, certificate_of, forgotten_text
 from memo_ray.errors import ConfigError
+from memo_ray.quiet import print_json
 from memo_ray.workspace import open_run
 
 
@@ -19,7 +19,7 @@ def add_corpus_command(options: Namespace) -> int:
     workspace = open_run(options.run, Console(quiet=options.json))
     results, memory = add_corpus(workspace, options.corpus, options.name, options.recipe, sweep=options.sweep)
     told = added(results, memory)
-    print(json.dumps(told, indent=1) if options.json else added_text(workspace, told))
+    print_json(told) if options.json else print(added_text(workspace, told))
     return 0
 
 
@@ -28,7 +28,7 @@ def forget_command(options: Namespace) -> int:
     if options.verify:
         if not options.public_key:
             raise ConfigError("--public-key: name the PEM file of the signer's public key")
-        print(json.dumps(verify(options.verify, options.public_key), indent=1))
+        print_json(verify(options.verify, options.public_key))
         return 0
     if not options.run or not options.document:
         raise ConfigError("give RUN and DOCUMENT, or --verify CERTIFICATE --public-key FILE")
@@ -38,5 +38,5 @@ def forget_command(options: Namespace) -> int:
     workspace = open_run(options.run, Console(quiet=options.json))
     name = forget(workspace, options.document, options.corpus, options.how, key)
     told = certificate_of(workspace, name)
-    print(json.dumps(told, indent=1) if options.json else forgotten_text(workspace, name, told))
+    print_json(told) if options.json else print(forgotten_text(workspace, name, told))
     return 0

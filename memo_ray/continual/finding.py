@@ -7,9 +7,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import pyarrow.parquet as pq
-
 from memo_ray.artifacts.store import Artifact
+from memo_ray.artifacts.tables import iterate_rows
 from memo_ray.continual.forgotten import Forgotten, read_forgotten
 from memo_ray.errors import ConfigError
 from memo_ray.workspace import Workspace
@@ -83,8 +82,8 @@ def documents_of(run: Workspace, corpus: str) -> list[Known]:
     made = run.finished(f"corpus-{corpus}")
     if made is None:
         return []
-    table = pq.read_table(made.path("documents.parquet"), columns=["document_id", "title", "source"])
-    return [Known(corpus, **row) for row in table.to_pylist()]
+    rows = iterate_rows(made.path("documents.parquet"), ["document_id", "title", "source"])
+    return [Known(corpus, **row) for row in rows]
 
 
 def copies_of(digest: str, corpora: Mapping[str, Artifact]) -> list[dict[str, str]]:
@@ -92,8 +91,7 @@ def copies_of(digest: str, corpora: Mapping[str, Artifact]) -> list[dict[str, st
     return [
         {"corpus": name, "id": row["document_id"]}
         for name, made in corpora.items()
-        for batch in pq.ParquetFile(made.path("documents.parquet")).iter_batches(columns=["document_id", "text"])
-        for row in batch.to_pylist()
+        for row in iterate_rows(made.path("documents.parquet"), ["document_id", "text"])
         if hashlib.sha256(row["text"].encode()).hexdigest() == digest
     ]
 
@@ -102,6 +100,6 @@ def digest_of(run: Workspace, found: Known) -> str:
     """SHA-256 of a document's text."""
     made = run.finished(f"corpus-{found.corpus}")
     assert made is not None  # the document was read from it
-    where = [("document_id", "=", found.document_id)]
-    (text,) = pq.read_table(made.path("documents.parquet"), columns=["text"], filters=where)["text"].to_pylist()
+    rows = iterate_rows(made.path("documents.parquet"), ["document_id", "text"])
+    (text,) = (row["text"] for row in rows if row["document_id"] == found.document_id)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from memo_ray.errors import ConfigError
 from memo_ray.evaluation.asked import KINDS
@@ -40,6 +41,11 @@ def given_epoch(epoch: int | None, epochs: Sequence[str]) -> dict[str, object] |
     if name not in epochs:
         raise ConfigError(f"evaluation.epoch: {epoch}: there are only {', '.join(epochs)}; set epochs: true as well")
     return {"epoch": name, "chosen_by": "evaluation.epoch", "held_out_recall": {}}
+
+
+def is_study(epoch: str, facts: Mapping[str, Any]) -> bool:
+    """Whether an epoch, by its name, was a pass over what was wrong; `facts`: of the training that made it."""
+    return int(epoch.removeprefix("epoch-")) in facts.get("study", {}).get("epochs", ())
 
 
 def held_out_recall(answers: Iterable[Answer], epochs: Sequence[str]) -> dict[str, float]:

@@ -32,7 +32,7 @@ from memo_ray.evaluation.asked import (
 from memo_ray.evaluation.overlap import overlap_facts
 from memo_ray.evaluation.protocol_rows import SYSTEM, protocol_rows
 from memo_ray.evaluation.ray_evaluation import Asking, ask_alone
-from memo_ray.evaluation.recall import choice_facts, given_epoch
+from memo_ray.evaluation.recall import choice_facts, given_epoch, is_study
 from memo_ray.models.ray_engine import Engine
 from memo_ray.progress import Progress
 from memo_ray.rows import Answer, Question, Reflection, Reject, Transcript
@@ -78,7 +78,7 @@ def evaluate(
         (training,) = results.training.values()
         memory = reference(training, chosen, str(choice["chosen_by"]))
         names = {"base": "base", "memory": chosen}
-        attempt.facts["choice"] = choice
+        attempt.facts["choice"] = choice | {"study": is_study(chosen, training.record.facts)}
     reflections = {name: made.rows("reflections", Reflection) for name, made in results.synthesis.items()}
     overlaps = {name: overlap_facts(rows) for name, rows in reflections.items()}
     attempt.facts |= {"systems": names, "memory": memory, "overlap": overlaps}

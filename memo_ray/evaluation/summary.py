@@ -109,9 +109,20 @@ def column_counts(artefacts: Iterable[Artifact], table: str, column: str) -> dic
     counts: Counter[str] = Counter()
     for artefact in artefacts:
         if table in artefact.record.rows:
-            values = pq.read_table(artefact.path(f"{table}.parquet"), columns=[column])[column]
+            with pq.ParquetFile(artefact.path(f"{table}.parquet")) as file:
+                values = file.read(columns=[column])[column]
             counts.update({str(item["values"]): item["counts"] for item in values.value_counts().to_pylist()})
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def studied(training: Mapping[str, Any]) -> str:
+    """What the study of a training came to, behind a line about it; empty without one."""
+    study = training.get("study")
+    if not study:
+        return ""
+    chosen = ", chosen" if training.get("chosen_epoch") in study["epochs"] else ""
+    epochs = f"epoch {', '.join(map(str, study['epochs']))}{chosen}" if study["epochs"] else "nothing to study"
+    return f"; {study['wrong_before']:,} reflections wrong before study, {study['wrong_after']:,} after ({epochs})"
 
 
 def of_stage(artefacts: Iterable[Artifact], stage: str) -> list[Artifact]:
@@ -250,6 +261,6 @@ def _lines(summary: Mapping[str, Any]) -> Iterable[str]:
         made = ", ".join(f"{count:,} {step}" for step, count in summary["reflections"].items())
         yield f"reflections: {made}; rejected: {sum(summary['rejects'].values()):,}"
     if "final_loss" in training:
-        yield f"training: final loss {training['final_loss']:.3f}"
+        yield f"training: final loss {training['final_loss']:.3f}" + studied(training)
     if seconds:
         yield "seconds: " + ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items() if value is not None)

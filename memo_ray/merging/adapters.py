@@ -57,19 +57,12 @@ class Adapter:
         return (up @ down).mul_(self.scale).view(-1)
 
 
-def read_adapters(base: Path, base_tensors: Mapping[str, Tensor], memories: Mapping[str, Path]) -> list[Adapter]:
+def read_adapters(base_tensors: Mapping[str, Tensor], memories: Mapping[str, Path]) -> list[Adapter]:
     """The adapters of all memories, in their order, from headers alone.
 
-    Raises MergeError for a memory without one, one that is more than low-rank factors, or one of another base.
+    Raises MergeError for a memory without one, or one that is more than low-rank factors that fit the base's shapes.
     """
-    found = [_read_adapter(folder / FOLDER, base_tensors) for folder in memories.values()]
-    bases = {adapter.config.get("base_model_name_or_path"): adapter.folder for adapter in found}
-    if len(bases) > 1:
-        (one, first), (other, second) = list(bases.items())[:2]
-        raise MergeError(
-            f"{first}: was trained on the base {one}, {second} on {other}; merge memories of one base, here {base}"
-        )
-    return found
+    return [_read_adapter(folder / FOLDER, base_tensors) for folder in memories.values()]
 
 
 def write_sum(adapters: Sequence[Adapter], weights: Sequence[float], folder: Path) -> None:

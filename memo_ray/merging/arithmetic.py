@@ -19,6 +19,7 @@ from mergekit.merge_methods.base import TensorEntry, TensorGroup
 from memo_ray.config.merging import MergeRecipe
 from memo_ray.errors import MergeError
 from memo_ray.merging.checks import Inputs
+from memo_ray.merging.headers import will_need
 from memo_ray.merging.memory import SORTS_AT_ONCE
 from memo_ray.merging.methods import METHODS
 from memo_ray.merging.sparsity import Kept
@@ -36,21 +37,30 @@ def merge_tensors(
 ) -> None:
     """Merge by every recipe (by id) into its output, on `threads` threads.
 
-    In memory at a time: one tensor of the base and of every memory, the next one, and SORTS_AT_ONCE sorts of the
-    largest (`memory.pass_bytes`).
+    In memory at a time: stretches alone or, for recipes that need tensors as a whole, one tensor of the base and of
+    every memory, the next one, and SORTS_AT_ONCE sorts of the largest (`memory.pass_bytes`).
     """
     merges = {name: _Merge(recipe, len(inputs.memories)) for name, recipe in recipes.items()}
     largest = max(tensor.elements for tensor in inputs.tensors.values())
     sparsifying = _Sparsifying(list(merges.values()), len(inputs.memories), largest)
     # For what is not split into stretches; a thread of the pool has one to itself.
     torch.set_num_threads(threads)
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    read_whole = any(METHODS[recipe.method].whole(recipe) for recipe in recipes.values())
+    with (
+        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ThreadPoolExecutor(1) as ahead,
+    ):
         # In mergekit's order, since random numbers are drawn from tensor to tensor.
         names = sorted(inputs.tensors)
-        following = _begin_to_read(inputs, names[0], pool)
+        following = _begin_to_read(inputs, names[0], pool) if read_whole else []
         for place, name in enumerate(names):
-            stored = _Stored([reading.result() for reading in following], inputs, name)
-            following = _begin_to_read(inputs, names[place + 1], pool) if place + 1 < len(names) else []
+            stored = _Stored(inputs, name, [reading.result() for reading in following])
+            following = []
+            if place + 1 < len(names):
+                if read_whole:
+                    following = _begin_to_read(inputs, names[place + 1], pool)
+                else:
+                    ahead.submit(_read_ahead, inputs, names[place + 1])
             kept = sparsifying.keep(stored, pool)
             for one, merge in merges.items():
                 if not merge.method.by_entry:
@@ -95,34 +105,47 @@ def _begin_to_read(inputs: Inputs, name: str, pool: ThreadPoolExecutor) -> list[
     return [pool.submit(read, inputs.base_tensors[name], inputs.dtype), *memories]
 
 
-class _Stored:
-    """One tensor of the base and of every memory, in the memories' format."""
+def _read_ahead(inputs: Inputs, name: str) -> None:
+    for tensors in (inputs.base_tensors, *inputs.memory_tensors):
+        will_need(tensors[name].file, tensors[name].start, tensors[name].end - tensors[name].start)
 
-    def __init__(self, rows: Sequence[torch.Tensor], inputs: Inputs, name: str) -> None:
-        self._base, *self._memories = rows
-        self._name, self._folders = name, [inputs.base, *inputs.memories.values()]
-        self.dtype, self.size = self._base.dtype, self._base.numel()
+
+class _Stored:
+    """One tensor of the base and of every memory, in the memories' format: `rows`, or read as entries are asked for."""
+
+    def __init__(self, inputs: Inputs, name: str, rows: Sequence[torch.Tensor]) -> None:
+        self._rows, self._name, self._folders = rows, name, [inputs.base, *inputs.memories.values()]
+        self._tensors = [inputs.base_tensors[name], *(tensors[name] for tensors in inputs.memory_tensors)]
+        self._format = inputs.dtype
+        self.dtype, self.size = getattr(torch, inputs.dtype), self._tensors[0].elements
         self._adapters = [adapter.task_vector(name) for adapter in inputs.adapters]
 
     def base(self, start: int = 0, end: int | None = None) -> torch.Tensor:
         """Entries of the base in float32."""
-        return self._base[start:end].to(torch.float32, copy=True)
+        return self._entries(0, start, end).to(torch.float32, copy=True)
 
     def task_vectors(self, base: torch.Tensor, start: int = 0, end: int | None = None) -> list[torch.Tensor]:
         """Entries of every tau_i in float32; `base` are the base's."""
-        return [memory[start:end].to(torch.float32, copy=True).sub_(base) for memory in self._memories]
+        places = range(1, len(self._tensors))
+        return [self._entries(place, start, end).to(torch.float32, copy=True).sub_(base) for place in places]
 
     def task_vector(self, memory: int) -> torch.Tensor:
         """One memory's tau_i in float32."""
-        return self._memories[memory].to(torch.float32, copy=True).sub_(self._base)
+        return self._entries(1 + memory).to(torch.float32, copy=True).sub_(self._entries(0))
+
+    def _entries(self, place: int, start: int = 0, end: int | None = None) -> torch.Tensor:
+        if self._rows:
+            return self._rows[place][start:end]
+        return read(self._tensors[place], None if place else self._format, start, end)
 
     def checked(self, merged: torch.Tensor, recipe: str) -> torch.Tensor:
         """Merged entries in the memories' format. Raises MergeError when one of them is infinite or not a number."""
         rounded = merged.to(self.dtype)
-        if bool(rounded.isfinite().all()):
+        # One that is not makes the sum so too, and a sum is quicker; one of finite numbers may still overflow.
+        if bool(rounded.sum(dtype=torch.float32).isfinite()) or bool(rounded.isfinite().all()):
             return rounded
-        for folder, row in zip(self._folders, (self._base, *self._memories), strict=True):
-            if not bool(row.isfinite().all()):
+        for place, folder in enumerate(self._folders):
+            if not bool(self._entries(place).isfinite().all()):
                 raise MergeError(f"{folder}: {self._name} holds numbers that are not finite; make the model again")
         raise MergeError(
             f"{recipe}: {self._name} becomes too large for {str(self.dtype).removeprefix('torch.')}; "

@@ -7,7 +7,6 @@ stores twice is compared with its twin.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from memo_ray.errors import MergeError
 from memo_ray.merging.headers import DTYPES, Tensor, read_tensors
+from memo_ray.merging.tokenizer import first_line, same_tokenizers
 
 if TYPE_CHECKING:
     from memo_ray.merging.adapters import Adapter
@@ -47,15 +47,20 @@ class Inputs:
 
     @property
     def disk_bytes(self) -> int:
-        """What one merged model takes on disk."""
+        """What one merged model's weights take on disk."""
         return sum(tensor.end - tensor.start for tensor in self.tensors.values())
+
+    @property
+    def folder_bytes(self) -> int:
+        """The same with its tokenizer and headers, at most."""
+        return self.disk_bytes + self.disk_bytes // 20 + 50_000_000
 
 
 def check(base: Path, memories: Mapping[str, Path], *, adapters: bool = False) -> Inputs:
     """What a merge of `memories` over their common `base` needs to know. Raises MergeError when it cannot be done.
 
-    That `base` is what the memories were fine-tuned from is known as far as files tell: the same architecture,
-    settings, tensors, tokenizer and chat template. Its number format may be another, since training chooses its own.
+    `base` must have their architecture, settings, tensors, tokenizer and chat template; that its weights are what they
+    were fine-tuned from, `origin` tells. Its number format may be another, since training chooses its own.
     `adapters`: the memories must have one each.
     """
     folders = {"base": base, **{f"memory {name}": path for name, path in memories.items()}}
@@ -67,7 +72,7 @@ def check(base: Path, memories: Mapping[str, Path], *, adapters: bool = False) -
     parameters, tied = _architecture(base)
     for folder in memories.values():
         _same_config(base, folder)
-        _same_tokenizer(base, folder)
+    same_tokenizers(base, memories.values())
     # From headers alone, before a tied tensor is compared with its twin.
     shared = set.intersection(*(set(tensors) for tensors in stored.values()))
     for folder in memories.values():
@@ -98,7 +103,7 @@ def describe(base: Path, memories: Mapping[str, Path], names: Collection[str], *
     if adapters:
         from memo_ray.merging.adapters import read_adapters
 
-        low_rank = read_adapters(base, base_tensors, memories)
+        low_rank = read_adapters(base_tensors, memories)
     cast = formats[base] != {dtype}
     return Inputs(base, dict(memories), base_tensors, of_memories, DTYPES[dtype], cast, low_rank)
 
@@ -120,8 +125,8 @@ def check_disk(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise MergeError(
-            f"{folder}: a merged model needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; "
-            "free space or set `root:` to a larger disk"
+            f"{folder}: a merge needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; free space or use a "
+            "larger disk (a run's `root:`; with a root on S3, TMPDIR of the node)"
         )
 
 
@@ -141,11 +146,7 @@ def _load_config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # noqa: BLE001  # a damaged file raises whatever its reader stumbles over
-        raise MergeError(f"{folder / 'config.json'}: cannot be read ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise MergeError(f"{folder / 'config.json'}: cannot be read ({first_line(error)})") from None
 
 
 def _architecture(base: Path) -> tuple[set[str], dict[str, str]]:
@@ -164,7 +165,7 @@ def _architecture(base: Path) -> tuple[set[str], dict[str, str]]:
     except ValueError:
         raise MergeError(f"{base}: {config.architectures[0]} is no causal language model; use one as base") from None
     except Exception as error:  # noqa: BLE001  # as settings that no model has
-        raise MergeError(f"{base / 'config.json'}: describes no model ({_first_line(error)}); save it again") from None
+        raise MergeError(f"{base / 'config.json'}: describes no model ({first_line(error)}); save it again") from None
     return set(model.state_dict()), dict(model.all_tied_weights_keys)
 
 
@@ -188,42 +189,6 @@ def _same_config(base: Path, memory: Path) -> None:
             f"{memory / 'config.json'}: {key} is {right.get(key)}, in its base {base} {left.get(key)}; "
             "merge only memories that were fine-tuned from this base"
         )
-
-
-def _same_tokenizer(base: Path, memory: Path) -> None:
-    of_base, of_memory = _load_tokenizer(base), _load_tokenizer(memory)
-    what = ""
-    if of_base.get_vocab() != of_memory.get_vocab():
-        what = "vocabulary"
-    elif _splitting(of_base) != _splitting(of_memory):
-        what = "way of splitting text"
-    elif of_base.chat_template != of_memory.chat_template:
-        what = "chat template"
-    if what:
-        raise MergeError(
-            f"{memory}: its tokenizer has another {what} than that of its base {base}, which the merged memory gets; "
-            "merge only memories that kept the base's tokenizer"
-        )
-
-
-def _splitting(tokenizer: Any) -> str:
-    """Everything that decides how a text is split; nothing for a tokenizer that is not of the tokenizers library."""
-    if not tokenizer.is_fast:
-        return ""
-    stated = json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None, "truncation": None}
-    return json.dumps(stated, sort_keys=True)
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # noqa: BLE001  # the tokenizers library raises nothing narrower
-        raise MergeError(
-            f"{folder}: holds no tokenizer that can be read ({_first_line(error)}); "
-            "copy the base's tokenizer files into it"
-        ) from None
 
 
 def _drop_tied(folder: Path, tensors: dict[str, Tensor], tied: Mapping[str, str]) -> None:

@@ -6,10 +6,12 @@ import json
 import os
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from memo_ray.errors import MergeError
+from memo_ray.machine import memory_available
 
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 """Floating-point formats by their name in a safetensors header and in mergekit."""
@@ -88,14 +90,15 @@ def _fits(tensor: Tensor) -> bool:
     return stored >= 0 and min(tensor.shape, default=0) >= 0 and number in (None, stored / max(1, tensor.elements))
 
 
-def read_ahead(files: Collection[Path]) -> None:
-    """Have the system read `files` into its cache meanwhile, if they fit a quarter of the memory that is free."""
-    if sum(file.stat().st_size for file in files) > os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4:
-        return
-    for file in files:
-        threading.Thread(target=_advise, args=(file,), daemon=True).start()
+def read_ahead(folders: Collection[Path]) -> None:
+    """Have the system read the folders' weights into its cache meanwhile, if they fit half of the free memory."""
+    files = [file for folder in folders for file in folder.glob("*.safetensors") if file.is_file()]
+    if sum(file.stat().st_size for file in files) <= memory_available() // 2:
+        for file in files:
+            threading.Thread(target=will_need, args=(file,), daemon=True).start()
 
 
-def _advise(file: Path) -> None:
-    with file.open("rb") as opened:
-        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+def will_need(file: Path, start: int = 0, size: int = 0) -> None:
+    """Have the system read `size` bytes of a file (0: all that follow `start`) into its cache."""
+    with suppress(OSError), file.open("rb") as opened:
+        os.posix_fadvise(opened.fileno(), start, size, os.POSIX_FADV_WILLNEED)

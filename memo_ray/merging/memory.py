@@ -1,7 +1,7 @@
 """How much memory one pass over the memories needs, told from headers and recipes before anything is read.
 
-A pass holds one tensor of the base and of every memory and reads the next one meanwhile. What comes on top depends on
-the recipes: TIES sorts task vectors, SLERP takes them whole, and the rest works on stretches of a megabyte.
+Most recipes work on stretches of a megabyte and read no more at a time. With one that needs whole tensors, a pass holds
+one of the base and of every memory and reads the next one meanwhile; TIES sorts task vectors besides.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ def pass_bytes(inputs: Inputs, recipes: Iterable[MergeRecipe], threads: int = 0)
     sorts = min(memories, SORTS_AT_ONCE, threads or SORTS_AT_ONCE) if None in seeds else 0
     whole = any(not METHODS[recipe.method].by_entry for recipe in chosen)
     working = max(SORT_BYTES * sorts, WHOLE_BYTES * whole)
+    stored = any(METHODS[recipe.method].whole(recipe) for recipe in chosen)
     kept = len(seeds) * memories  # a byte for each entry of a task vector, by seed
 
     def held(name: str) -> int:
-        tensors = [inputs.base_tensors[name], *(stored[name] for stored in inputs.memory_tensors)]
+        tensors = [inputs.base_tensors[name], *(memory[name] for memory in inputs.memory_tensors)]
         elements = tensors[0].elements
         cast = 4 * elements if inputs.cast_base else 0
         products = 4 * elements * sum(name in adapter.pairs for adapter in inputs.adapters)
-        return sum(tensor.end - tensor.start for tensor in tensors) + cast + products + kept * elements
+        rows = (sum(tensor.end - tensor.start for tensor in tensors) + cast) * stored
+        return rows + products + kept * elements
 
     # In the order in which they are merged: one is worked on while the next is read.
     names = sorted(inputs.tensors)

@@ -29,20 +29,19 @@ from memo_ray.merging.checks import Inputs, check, check_disk, describe
 from memo_ray.merging.headers import read_ahead
 from memo_ray.merging.methods import METHODS
 from memo_ray.merging.recipes import named, recipe_id
+from memo_ray.merging.tokenizer import TOKENIZER
 
 ERROR = "error: "
 """What a user's mistake starts with on standard error, among whatever libraries write there."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3
 """Options of glibc's mallopt."""
 KEPT_BYTES = 1 << 25
 """Blocks of memory up to this size are kept for the next use; whole tensors are given back."""
 
-FROM_BASE = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "chat_template.jinja",
-    "chat_template.json",
-)  # fmt: skip
+FROM_BASE = ("config.json", "generation_config.json", *TOKENIZER)
 """What a merged folder takes over from its base, where the base has it."""
 
 
@@ -70,13 +69,15 @@ def merge(job: MergeJob, out: Path) -> None:
     if out.exists():
         raise MergeError(f"{out}: exists already; remove it or name another folder")
     recipes = named(job.recipes, len(job.memories))
+    # While libraries are imported and inputs are checked.
+    read_ahead([job.base, *job.memories.values()])
     if job.checked:
         inputs = describe(job.base, job.memories, job.checked, adapters=job.adapters)
     else:
         inputs = check(job.base, job.memories, adapters=job.adapters)
-    read_ahead(
-        {tensor.file for tensors in (inputs.base_tensors, *inputs.memory_tensors) for tensor in tensors.values()}
-    )
+        from memo_ray.merging.origin import check_origin
+
+        check_origin(inputs)
     # A name that follows from `out`, so that what a killed merge left behind is removed by the next.
     partial = out.with_name(f".{out.name}.partial")
     with _disk_errors(out), _scratch(partial):
@@ -135,7 +136,14 @@ def _copy_from_base(inputs: Inputs, out: Path) -> None:
 def _scratch(folder: Path) -> Iterator[None]:
     """An empty folder for the length of a block, and nothing of it afterwards."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise MergeError(
+            f"{folder.parent}: no folder can be made there ({error.strerror}); name another place"
+        ) from None
     try:
         yield
     finally:
@@ -147,7 +155,7 @@ def _disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise MergeError(f"{out.parent}: the disk is full; free space and run the command again") from error
         raise
 

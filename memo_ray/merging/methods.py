@@ -39,6 +39,11 @@ class Method:
     letters: dict[str, str] = field(default_factory=dict)
     """How a parameter is written in a recipe's id; parameters without a letter are named in full."""
 
+    def whole(self, recipe: Any) -> bool:
+        """Whether tensors are needed as a whole, and not only a stretch at a time."""
+        sparsity = self.sparsity(recipe)
+        return not self.by_entry or (sparsity is not None and sparsity[1] is None)
+
 
 def _mean(recipe: Any, memories: int) -> list[float]:
     return [1 / memories] * memories

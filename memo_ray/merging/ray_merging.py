@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,6 @@ from typing import Protocol
 
 import ray
 
-from memo_ray.artifacts.local import LocalPlace
 from memo_ray.artifacts.place import Location, Place, is_remote, local_folder
 from memo_ray.artifacts.store import Attempt
 from memo_ray.config.merging import MergeRecipe, MergingConfig
@@ -165,7 +163,7 @@ class _Sweep:
         most = self.config.recipes_per_pass or (-(-self._total // PASSES) if self._overlap else self._total)
         names = merged + [name for name in waiting if name not in merged][:room]
         if not names and not beside:
-            check_disk(_disk_of(self.progress.merges), _disk_bytes(self.inputs))
+            check_disk(Path(self.progress.merges.url), self.inputs.folder_bytes)
         return names[:most]
 
     def _merge(self, names: Sequence[str]) -> None:
@@ -237,7 +235,10 @@ class _EngineAsk:
             self._engine = Engine.start(self._config, memory)
             self._attempt.add_cost(engine_starts=1)
             loaded = memory
-        return ask_alone(self._engine, {system: memory}, asked, self._max_tokens, loaded=loaded)
+        asking = ask_alone(self._engine, {system: memory}, asked, self._max_tokens, loaded=loaded)
+        if loaded is None:  # that which the engine began with it may read again
+            self._engine.drop_copy(memory)
+        return asking
 
     def __enter__(self) -> _EngineAsk:
         return self
@@ -273,25 +274,15 @@ def _digest(asked: Sequence[Asked]) -> str:
     return content_id(*sorted(f"{row.kind} {row.question_id}" for row in asked))
 
 
-def _disk_of(merges: Place) -> Path:
-    """The folder whose disk merges are written to first: their own, or this machine's for temporary files."""
-    return merges.folder if isinstance(merges, LocalPlace) else Path(tempfile.gettempdir())
-
-
 def _room(merges: Place, inputs: Inputs) -> int:
     """How many more merged models there is room for."""
     free = merges.free_bytes()
-    if free is None:  # nothing but a trial's own disk, which it checks itself, is in the way
+    if free is None:  # on S3 each trial makes as many at once as its own node's disk holds
         return sys.maxsize
-    return free // _disk_bytes(inputs)
+    return free // inputs.folder_bytes
 
 
 def _overlaps(wanted: bool | None) -> bool:
     """Whether merges are made while the engine scores: each takes a core by name."""
     there = ray.cluster_resources()
     return there.get("CPU", 0) >= 2 and (there.get("GPU", 0) >= 1 if wanted is None else wanted)
-
-
-def _disk_bytes(inputs: Inputs) -> int:
-    """One merged folder: its weights, and its tokenizer and headers."""
-    return inputs.disk_bytes + inputs.disk_bytes // 20 + 50_000_000

@@ -7,13 +7,16 @@ that was merged is lost when the driver dies.
 from __future__ import annotations
 
 import os
-import uuid
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
 
+from memo_ray.artifacts.local import LocalPlace
 from memo_ray.artifacts.place import Location, local_folder
 from memo_ray.config.merging import MergeRecipe, MergingConfig
 from memo_ray.errors import MergeError
@@ -50,24 +53,28 @@ def merge_all(
 
     def trial(settings: dict[str, Any]) -> None:
         here = {memory: local_folder(location) for memory, location in memories.items()}
-        chosen = tuple(recipes[name] for name in settings["recipes"])
-        job = MergeJob(
-            recipes=chosen,
-            base=local_folder(base),
-            memories=here,
-            checked=names,
-            adapters=config.adapters,
-            threads=config.threads,
-        )
-        with progress.merging(settings["recipes"]) as folders:
-            # Beside the folders, so that what was made is renamed and not copied.
-            made = next(iter(folders.values())).with_name(f".pass-{uuid.uuid4().hex}")
-            merge_in_fresh_process(job, made)
-            for name, folder in folders.items():
-                folder.rmdir()
-                (made / name).rename(folder)
-            made.rmdir()
-        tune.report({"merged": len(chosen)})
+        waiting = list(settings["recipes"])
+        while waiting:
+            now = waiting[: _room_here(progress, inputs, config.max_concurrent)]
+            job = MergeJob(
+                recipes=tuple(recipes[name] for name in now),
+                base=local_folder(base),
+                memories=here,
+                checked=names,
+                adapters=config.adapters,
+                threads=config.threads,
+            )
+            with progress.merging(now) as folders:
+                # Inside of one of them: renamed and not copied, and cleared with it when this process is killed.
+                made = folders[now[0]] / ".pass"
+                merge_in_fresh_process(job, made)
+                for name, folder in folders.items():
+                    for path in (made / name).iterdir():
+                        path.rename(folder / path.name)
+                    (made / name).rmdir()
+                made.rmdir()
+            waiting = waiting[len(now) :]
+        tune.report({"merged": len(settings["recipes"])})
 
     # Tune's own handler would turn Ctrl-C into a result that lacks merges.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -119,6 +126,18 @@ class TellOfTrials(tune.Callback):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TellOfTrials, (None,)
+
+
+def _room_here(progress: SweepProgress, inputs: Inputs, sharing: int) -> int:
+    """How many merges this node has the disk for at once, at least one (which is refused when it does not fit).
+
+    On a disk the driver has counted already. On S3 each is made on a node's own disk and leaves it before the next;
+    `sharing`: passes that may be made on it at once.
+    """
+    if isinstance(progress.merges, LocalPlace):
+        return sys.maxsize
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    return max(1, free // sharing // inputs.folder_bytes)
 
 
 def _parts(names: list[str], count: int) -> list[list[str]]:

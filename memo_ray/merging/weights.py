@@ -14,15 +14,30 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from memo_ray.merging.headers import DTYPES, Tensor
+from memo_ray.errors import MergeError
+from memo_ray.merging.headers import BYTES, DTYPES, Tensor
 
 SHARD_BYTES = 2_000_000_000
 """Size of the output's files; a larger tensor gets one of its own."""
 
 
-def read(tensor: Tensor, dtype: str | None = None) -> torch.Tensor:
-    """The whole tensor as one row of numbers, rounded to `dtype` (a name such as `bfloat16`) when that is given."""
-    stored = np.fromfile(tensor.file, np.uint8, count=tensor.end - tensor.start, offset=tensor.start)
+def read(tensor: Tensor, dtype: str | None = None, first: int = 0, end: int | None = None) -> torch.Tensor:
+    """The tensor as one row of numbers, rounded to `dtype` (a name such as `bfloat16`) when that is given.
+
+    `first`, `end`: only the entries between. Raises MergeError when the file has become shorter.
+    """
+    size = BYTES[tensor.dtype]
+    stored = np.empty(((tensor.elements if end is None else end) - first) * size, np.uint8)
+    left, at = stored.data, tensor.start + first * size
+    file = os.open(tensor.file, os.O_RDONLY)
+    try:
+        while left:
+            done = os.preadv(file, [left], at)
+            if not done:
+                raise MergeError(f"{tensor.file}: has become shorter meanwhile; make the model again")
+            left, at = left[done:], at + done
+    finally:
+        os.close(file)
     row = torch.from_numpy(stored).view(getattr(torch, DTYPES[tensor.dtype]))
     return row if dtype is None else row.to(getattr(torch, dtype))
 
@@ -57,6 +72,8 @@ class Output:
         at = offset + first * size
         while left:
             done = os.pwrite(file, left, at)
+            # Has the system begin to write it to the disk, instead of all at the end.
+            os.posix_fadvise(file, at, done, os.POSIX_FADV_DONTNEED)
             left, at = left[done:], at + done
 
     def close(self) -> None:

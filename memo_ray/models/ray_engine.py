@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from memo_ray.artifacts.place import Location, local_folder
+from memo_ray.artifacts.place import Location, drop_copy, local_folder
 from memo_ray.config.models import VllmModel
 from memo_ray.errors import EngineDied
 from memo_ray.models.chat import ChatReply, ChatRequest
+from memo_ray.models.opening import Opener, open_model
 from memo_ray.models.ray_limits import largest_cluster
 
 
@@ -31,11 +33,15 @@ def actor_resources(config: VllmModel) -> dict[str, Any]:
 class EngineActor:
     """The actor's side; methods run on its event loop."""
 
-    async def start(self, config: VllmModel, model: Location) -> None:
-        """Start the engine on the folder at `model`."""
-        from memo_ray.models.vllm import VllmChatModel
+    async def start(self, config: VllmModel, model: Location | None, opener: Opener = open_model) -> float:
+        """Start the engine on the folder at `model`; the seconds that it took, a download included."""
+        begun = time.monotonic()
+        folder = None if model is None else await asyncio.to_thread(local_folder, model)
+        self._model: Any = await opener(config, folder, None)
+        return time.monotonic() - begun
 
-        self._model = await VllmChatModel.start(config, local_folder(model))
+    async def is_there(self) -> None:
+        """Nothing: for a caller who asks whether the actor lives."""
 
     async def chat(self, requests: list[ChatRequest]) -> list[ChatReply]:
         """Replies in the order of `requests`, all worked on at once."""
@@ -44,6 +50,10 @@ class EngineActor:
     async def reload(self, model: Location) -> None:
         """Swap the weights in place."""
         await self._model.reload_weights(local_folder(model))
+
+    async def drop_copy(self, model: Location) -> None:
+        """Remove what this node downloaded of it."""
+        drop_copy(model)
 
     async def close(self) -> None:
         """Stop the engine's processes."""
@@ -73,6 +83,10 @@ class Engine:
     def reload(self, model: Location) -> None:
         """Swap the weights for another checkpoint of the same architecture; about a second for a small model."""
         self._call(self._actor.reload.remote(model))
+
+    def drop_copy(self, model: Location) -> None:
+        """Remove the engine's node's copy of weights that came from S3 and are not asked again."""
+        self._call(self._actor.drop_copy.remote(model))
 
     def close(self) -> None:
         """Stop the engine and its actor; safe to call again."""

@@ -7,7 +7,7 @@ either a reflection or a reject with its reason: `made == kept + lost` holds for
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,10 @@ from memo_ray.synthesis.unknown import EntityIndex, unknown_pairs
 
 @dataclass
 class Tables:
-    """What the stage writes; the rows are made while they are written, so that they are never all there."""
+    """What the stage writes; the rows are made while they are written, so that they are never all there.
+
+    `facts["with_a_span"]` is there once `ledger` has been read.
+    """
 
     reflections: Iterable[Reflection]
     ledger: Iterable[LedgerEntry]
@@ -54,8 +57,10 @@ def assemble(
         train, alike = thinned(train, config.quality.near_duplicates)
         twins += alike
     kept = selection.chosen(train, config.max_reflections)
-    ids = {pair.reflection_id for pair in kept}
-    capped = [lost(p, "over_cap", "max_reflections is reached") for p in train if p.reflection_id not in ids]
+    capped: list[Lost] = []
+    if len(kept) < len(train):
+        ids = {pair.reflection_id for pair in kept}
+        capped = [lost(p, "over_cap", "max_reflections is reached") for p in train if p.reflection_id not in ids]
     held_out, dropped = held_out_of((pair for pair in pairs if pair.split == "held_out"), kept, config)
     for loss in [*twins, *capped, *dropped]:
         counts.setdefault(loss.step, StepCount()).lost[loss.reason] += 1
@@ -70,22 +75,28 @@ def assemble(
         if pair.kind:
             counts[pair.step].kinds[pair.kind] += 1
     provenance = Provenance(chunks, documents, [*pairs, *kept])
+    facts: dict[str, Any] = {
+        "by_step": {step: count.to_json() for step, count in counts.items()},
+        "train": len(kept) - len(held_out),
+        "held_out": len(held_out),
+        "offered": offered(pairs, config),
+        "gzip_ratio": statistics.gzip_ratio(kept),
+        "left_without": statistics.left_without([pair for pair in kept if pair.split == "train"]),
+        "texts_with_a_direct_pair": len({(pair.chunk_ids[0], pair.evidence) for pair in kept if pair.step == "direct"}),
+    }
+
+    def ledger() -> Iterator[LedgerEntry]:
+        facts["with_a_span"] = 0
+        for pair in kept:
+            entry = provenance.complete(pair, pair.ledger_entry(config.generator.model))
+            facts["with_a_span"] += bool(entry.span_documents)
+            yield entry
+
     return Tables(
         reflections=(pair.reflection() for pair in kept),
-        ledger=(provenance.complete(pair, pair.ledger_entry(config.generator.model)) for pair in kept),
+        ledger=ledger(),
         rejects=(loss.reject() for loss in losses),
-        facts={
-            "by_step": {step: count.to_json() for step, count in counts.items()},
-            "train": len(kept) - len(held_out),
-            "held_out": len(held_out),
-            "offered": offered(pairs, config),
-            "with_a_span": sum(bool(provenance.spans(pair)) for pair in kept),
-            "gzip_ratio": statistics.gzip_ratio(kept),
-            "left_without": statistics.left_without([pair for pair in kept if pair.split == "train"]),
-            "texts_with_a_direct_pair": len(
-                {(pair.chunk_ids[0], pair.evidence) for pair in kept if pair.step == "direct"}
-            ),
-        },
+        facts=facts,
     )
 
 
@@ -99,8 +110,10 @@ def offered(pairs: Iterable[Pair], config: SynthesisConfig) -> int:
 
 def held_out_of(pairs: Iterable[Pair], kept: list[Pair], config: SynthesisConfig) -> tuple[list[Pair], list[Lost]]:
     """Held-out pairs whose parent is trained and whose question is not, at most `max_questions`, evenly over chunks."""
-    parents = {pair.reflection_id for pair in kept}
-    asked = {plain(pair.question) for pair in kept}
+    pairs = list(pairs)
+    wanted, questions = {parent for pair in pairs for parent in pair.parents}, {plain(pair.question) for pair in pairs}
+    parents = {key for pair in kept if (key := pair.reflection_id) in wanted} if wanted else set[str]()
+    asked = {said for pair in kept if (said := plain(pair.question)) in questions} if questions else set[str]()
     good: list[Pair] = []
     bad: list[Lost] = []
     for pair in pairs:

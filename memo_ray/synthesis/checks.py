@@ -6,6 +6,7 @@ Pure functions: pairs in, the good ones and the lost ones out. Which checks run 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -146,16 +147,23 @@ def distinct(pairs: Iterable[Pair], before: Iterable[Pair] = ()) -> tuple[list[P
 
     The same: equal openings and equal content words, whatever their order.
     """
-    seen = {(plain(pair.answer), question_key(pair.question)): pair.question for pair in before}
+    seen = {meaning(pair): pair.question for pair in before}
     good, bad = [], []
     for pair in pairs:
-        key = (plain(pair.answer), question_key(pair.question))
+        key = meaning(pair)
         if key in seen:
             bad.append(lost(pair, "duplicate", f"asks what another pair asks: {seen[key]}"))
         else:
             seen[key] = pair.question
             good.append(pair)
     return good, bad
+
+
+def meaning(pair: Pair) -> bytes:
+    """A hash that is the same for pairs of the same answer and, by their words, the same question: of millions, the
+    words themselves would take more memory than the pairs."""
+    said = "\x1f".join((plain(pair.answer), *question_key(pair.question)))
+    return hashlib.blake2b(said.encode(), digest_size=16).digest()
 
 
 def round_trip_prompts(pairs: Iterable[Pair], settings: StepSettings) -> list[tuple[Pair, Prompt | None]]:

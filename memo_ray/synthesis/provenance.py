@@ -63,16 +63,20 @@ class Provenance:
 
     def spans(self, pair: Pair) -> tuple[Span, ...]:
         """The stretches of documents behind `pair`, in the order of its parents; none where none is found."""
-        known = self._found.get(pair.reflection_id)
+        key = pair.reflection_id
+        known = self._found.get(key)
         if known is not None:
             return known
-        self._found[pair.reflection_id] = ()  # ends a circle, which a duplicate's id could close
+        if key in self._pairs:
+            self._found[key] = ()  # ends a circle, which a duplicate's id could close
         parents = [self._pairs[parent] for parent in pair.parents if parent in self._pairs]
         found = [span for parent in parents for span in self.spans(parent)]
         if not pair.parents:
             found = [span for chunk_id in pair.chunk_ids for span in self._located(pair, chunk_id)]
-        self._found[pair.reflection_id] = tuple(dict.fromkeys(found))[:MOST_SPANS]
-        return self._found[pair.reflection_id]
+        spans = tuple(dict.fromkeys(found))[:MOST_SPANS]
+        if key in self._pairs:  # only a parent is asked for again
+            self._found[key] = spans
+        return spans
 
     def _located(self, pair: Pair, chunk_id: str) -> list[Span]:
         chunk = self._chunks.get(chunk_id)

@@ -1,7 +1,8 @@
 """One pass of the synthesis over its rows: Read -> map -> Write on Ray Data, with one output row per input row.
 
-The map is a pool of asynchronous actors, each with its own engine. What a pass has written is never asked again: after
-a kill, only the rows in flight are.
+The map is a pool of asynchronous actors, each with an engine that `ray_engines.py` lends it. Ray Data gets the rows in
+slices, since its driver remembers something of every block that it has seen. What a pass has written is never asked
+again: after a kill, only the rows in flight are.
 """
 
 from __future__ import annotations
@@ -24,24 +25,23 @@ import ray.data
 import ray.exceptions
 from ray.data import ActorPoolStrategy
 
-from memo_ray.artifacts.place import Location, Place
+from memo_ray.artifacts.place import Place
 from memo_ray.config.models import VllmModel
 from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.errors import GenerationError
-from memo_ray.models.opening import Opener, open_model
-from memo_ray.models.ray_engine import actor_resources
 from memo_ray.progress import Progress
 from memo_ray.quiet import RESTARTABLE, without_lines
+from memo_ray.synthesis.ray_engines import WORKER_CPUS, Engines, EngineWorker, on_this_node
 from memo_ray.synthesis.ray_metrics import StepMetrics
 from memo_ray.synthesis.recipe import UnitResult
 from memo_ray.synthesis.units import gathered
 from memo_ray.synthesis.worker import INPUT, OUTPUT, RowWorker
 
-CLIENT_CPUS = 0.1
-"""What Ray reserves for an actor that only waits for an endpoint."""
-
 ROWS_A_FILE = 64
 """Rows of an input file: of whole chunks some megabytes."""
+
+SLICE_ROWS = 312 * ROWS_A_FILE
+"""Rows of one execution of Ray Data: about 20,000, so that its start and its last rows are a small part of it."""
 
 READ_AT_ONCE = 16
 """Files read together: on S3 each is a request that mostly waits."""
@@ -51,18 +51,14 @@ class Pass:
     """One pass over rows: `run` gives their results, reading what an earlier try left in `progress`."""
 
     def __init__(
-        self,
-        kind: str,
-        config: SynthesisConfig,
-        model: Location | None,
-        progress: Place,
-        opener: Opener = open_model,
+        self, kind: str, config: SynthesisConfig, engines: Engines, progress: Place, slice_rows: int = SLICE_ROWS
     ) -> None:
-        """`opener` travels to the workers, each of which opens its model with it."""
-        self.kind, self.config, self.model, self.opener = kind, config, model, opener
+        """`slice_rows`: at most so many rows an execution, rounded down to whole input files."""
+        self.kind, self.config, self.engines = kind, config, engines
+        self.files_a_slice = max(1, slice_rows // ROWS_A_FILE)
         self.place = progress.child(kind)
         self.journal: Path | None = progress.nearby("replies.jsonl")
-        self.begun: Any = ray.remote(BegunRows).options(num_cpus=0, max_concurrency=64).remote()
+        self.begun: Any = on_this_node(BegunRows).remote()
 
     def run(self, rows: Iterable[dict[str, str]], note: str, progress: Progress) -> UnitResult:
         """The results of all `rows`, in their order; those that are there already are not made again.
@@ -71,9 +67,10 @@ class Pass:
         """
         done = self.finished()
         ids = self.put_input(rows, done)
-        if any(row_id not in done for row_id in ids):
+        todo = sum(row_id not in done for row_id in ids)
+        if todo:
             with self.watching(len(done), len(ids), note, progress):
-                self.make()
+                self.make(todo)
         return gathered((row for _, found in self.outputs() for row in found), ids)
 
     def put_input(self, rows: Iterable[dict[str, str]], done: Container[str]) -> list[str]:
@@ -86,29 +83,37 @@ class Pass:
             self.place.put(f"input/{number:06d}.parquet", parquet_bytes(pa.Table.from_pylist(batch, schema=INPUT)))
         return ids
 
-    def make(self) -> None:
-        """Ray Data over the input; a block, a task and an output file hold one row, so that a kill loses little."""
+    def make(self, rows: int) -> None:
+        """Ray Data over the `rows` of the input, a slice after the other until one is not finished."""
+        names = list(self.place.names("input/"))
+        for end in range(self.files_a_slice, len(names) + self.files_a_slice, self.files_a_slice):
+            self.make_slice(names[end - self.files_a_slice : end])
+            finished: Any = ray.get(self.begun.finished.remote())
+            if finished < min(rows, end * ROWS_A_FILE):
+                return
+
+    def make_slice(self, names: list[str]) -> None:
+        """One execution; a block, a task and an output file hold one row, so that a kill loses little."""
         filesystem, root = self.place.arrow()
         config = self.config
         engine = config.generator if isinstance(config.generator, VllmModel) else None
-        resources: dict[str, Any] = actor_resources(engine) if engine else {"num_cpus": CLIENT_CPUS}
         at_once = rows_in_flight(self.kind, config)
-        read = ray.data.read_parquet(f"{root}/input", filesystem=filesystem)
+        read = ray.data.read_parquet([f"{root}/{name}" for name in names], filesystem=filesystem)
         pool = ActorPoolStrategy(size=engine.replicas if engine else 1, max_tasks_in_flight_per_actor=at_once)
-        arguments = (self.kind, config, self.model, RemoteBegun(self.begun), self.journal, StepMetrics, self.opener)
+        arguments = (self.kind, config, RemoteBegun(self.begun), self.engines.lend(), self.journal, StepMetrics)
         try:
             with warnings.catch_warnings(), without_lines(RESTARTABLE):
-                # Ray 2.60 says that remote arguments will go, and offers no other way to these three.
+                # Ray 2.60 says that remote arguments will go, and offers no other way to these two.
                 warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
                 mapped = read.repartition(target_num_rows_per_block=1).map_batches(
-                    RowWorker,
+                    EngineWorker if engine else RowWorker,
                     fn_constructor_args=arguments,
                     batch_size=1,
                     batch_format="pyarrow",
                     compute=pool,
                     max_concurrency=at_once,
                     max_restarts=config.engine_restarts,
-                    **resources,
+                    num_cpus=WORKER_CPUS,
                 )
                 self.keep(mapped)
         except ray.exceptions.RayTaskError as error:
@@ -117,11 +122,11 @@ class Pass:
             raise
         except ray.exceptions.RayError as error:
             raise GenerationError(
-                f"synthesis: the generator's actors died too often; see the log above ({error})"
+                f"synthesis: the actors that ask the generator died too often; see the log above ({error})"
             ) from error
 
     def keep(self, results: ray.data.Dataset) -> None:
-        """Run the pass, and keep each of its rows where `outputs` reads it."""
+        """Run the slice, and keep each of its rows where `outputs` reads it."""
         filesystem, root = self.place.arrow()
         results.write_parquet(f"{root}/output", filesystem=filesystem, ray_remote_args={"num_cpus": 0})
 
@@ -166,23 +171,23 @@ class Pass:
 
 
 class BegunRows:
-    """The actor that counts beginnings for all workers of a pass; it needs to live no longer than the pass."""
+    """The actor that counts beginnings for all workers of a pass, and ends with it; methods run on its event loop."""
 
     def __init__(self) -> None:
         self._times: Counter[str] = Counter()
         self._finished = 0
 
-    def begin(self, row_id: str) -> int:
+    async def begin(self, row_id: str) -> int:
         """How often the row was begun before."""
         self._times[row_id] += 1
         return self._times[row_id] - 1
 
-    def finish(self, row_id: str) -> None:
+    async def finish(self, row_id: str) -> None:
         """Forget a row that has its result."""
         self._times.pop(row_id, None)
         self._finished += 1
 
-    def finished(self) -> int:
+    async def finished(self) -> int:
         """How many rows have their results."""
         return self._finished
 
@@ -228,6 +233,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
 def rows_of(content: bytes | None) -> list[dict[str, str]]:
     """The rows of one output file; none for one that a kill cut short, which has no Parquet footer."""
     try:
-        return pq.read_table(io.BytesIO(content or b""), schema=OUTPUT).to_pylist()
+        # `read_table` scans in threads of its own, which can abort a process that ends.
+        return pq.ParquetFile(io.BytesIO(content or b"")).read(OUTPUT.names, use_threads=False).to_pylist()
     except pa.ArrowInvalid:
         return []

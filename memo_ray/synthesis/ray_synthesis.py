@@ -1,7 +1,7 @@
 """The synthesis stage on Ray Data: a corpus in; the tables reflections, ledger and rejects out.
 
 Two passes (`ray_pass.py`): Steps 1 to 4 a chunk (or document), then Step 5 a candidate (and, when it is to be
-calibrated, all pairs of a few groups).
+calibrated, all pairs of a few groups). All of them ask the same engines.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from typing import TypeAlias
 from memo_ray.artifacts.place import Location, Place
 from memo_ray.artifacts.store import Artifact, Attempt
 from memo_ray.config.synthesis import SynthesisConfig
+from memo_ray.models.opening import Opener, open_model
 from memo_ray.progress import Progress
 from memo_ray.rows import Chunk, Document, Group, LedgerEntry, Reflection, Reject
 from memo_ray.synthesis import assembly, connections
 from memo_ray.synthesis.calibration import kept, sample_candidates
 from memo_ray.synthesis.candidates import Candidate, proposals
 from memo_ray.synthesis.pairs import Pair
+from memo_ray.synthesis.ray_engines import Engines
 from memo_ray.synthesis.ray_pass import Pass
 from memo_ray.synthesis.recipe import UnitResult
 from memo_ray.synthesis.settings import StepSettings
 from memo_ray.synthesis.units import candidate_row, identifiers_of, unit_rows
 
-Passes: TypeAlias = Callable[[str, SynthesisConfig, Location | None, Place], Pass]
+Passes: TypeAlias = Callable[[str, SynthesisConfig, Engines, Place], Pass]
 """What makes a pass of a kind: `units` (Steps 1 to 4), `candidates` (Step 5) or `calibration`."""
 
 
@@ -34,38 +36,55 @@ def synthesise(
     attempt: Attempt,
     progress: Progress,
     passes: Passes = Pass,
+    opener: Opener = open_model,
 ) -> None:
     """Write `reflections`, `ledger` and `rejects`, with counts by step in the facts. Ray must be initialised.
 
-    `model`: the generator's folder, which every node must reach; None for an endpoint. `passes` makes each pass,
-    with another model or another place for what it keeps. Raises GenerationError when the generator does not start
-    or dies too often, and when too many of its replies are unusable.
+    `model`: the generator's folder, which every node must reach; None for an endpoint. `passes` makes each pass, with
+    another place for what it keeps; `opener` opens the generator. Raises GenerationError when the generator does not
+    start or dies too often, and when too many of its replies are unusable.
     """
     chunks, documents = corpus.rows("chunks", Chunk), corpus.rows("documents", Document, without=("text",))
-    units = unit_rows(chunks, documents, config)
-    extracted = passes("units", config, model, attempt.progress).run(units, "Steps 1 to 4", progress)
-    assembly.check_share([extracted], config, "Steps 1 to 4")
-    groups = corpus.rows("groups", Group)
-    results = [extracted]
-    if "connections" not in config.without:
-        offered, names = offers(chunks, extracted, StepSettings.load(config)), identifiers_of(documents)
-        size = 1 if config.prompts == "sentence" else config.connections.batch_size
-        rows = rows_of_candidates(proposals(groups, offered, config.connections, size), names)
-        connected = passes("candidates", config, model, attempt.progress).run(rows, "Step 5", progress)
-        assembly.check_share([connected], config, "Step 5")
-        results.append(connected)
-        if config.connections.calibration.groups:
-            rows = rows_of_candidates(sample_candidates(groups, offered, config.connections, size), names)
-            calibrating = passes("calibration", config, model, attempt.progress)
-            calibrated = calibrating.run(rows, "all pairs of a sample", progress)
-            attempt.add_cost(**calibrated.cost)
-            attempt.facts["calibration"] = kept(calibrated.pairs, groups, offered, config.connections, size).facts()
+    with Engines(config.generator, model, opener) as engines:
+
+        def run(kind: str, rows: Iterable[dict[str, str]], note: str) -> UnitResult:
+            return passes(kind, config, engines, attempt.progress).run(rows, note, progress)
+
+        results = asked(config, chunks, documents, corpus.rows("groups", Group), run, attempt)
+        starts = engines.starts()
+    attempt.add_cost(engine_starts=len(starts), engine_start_seconds=round(sum(starts), 1))
     tables = assembly.assemble(results, config, chunks, documents)
     attempt.write("reflections", tables.reflections, Reflection)
     attempt.write("ledger", tables.ledger, LedgerEntry)
     attempt.write("rejects", tables.rejects, Reject)
-    attempt.facts.update(tables.facts, units=extracted.rows, candidates=sum(made.rows for made in results[1:]))
+    attempt.facts.update(tables.facts, units=results[0].rows, candidates=sum(made.rows for made in results[1:]))
     attempt.add_cost(**assembly.total_cost(results))
+
+
+def asked(
+    config: SynthesisConfig,
+    chunks: list[Chunk],
+    documents: list[Document],
+    groups: list[Group],
+    run: Callable[[str, Iterable[dict[str, str]], str], UnitResult],
+    attempt: Attempt,
+) -> list[UnitResult]:
+    """The results of Steps 1 to 4 and, unless it is left out, of Step 5. `run` runs a pass of a kind over its rows."""
+    extracted = run("units", unit_rows(chunks, documents, config), "Steps 1 to 4")
+    assembly.check_share([extracted], config, "Steps 1 to 4")
+    if "connections" in config.without:
+        return [extracted]
+    offered, names = offers(chunks, extracted, StepSettings.load(config)), identifiers_of(documents)
+    size = 1 if config.prompts == "sentence" else config.connections.batch_size
+    rows = rows_of_candidates(proposals(groups, offered, config.connections, size), names)
+    connected = run("candidates", rows, "Step 5")
+    assembly.check_share([connected], config, "Step 5")
+    if config.connections.calibration.groups:
+        rows = rows_of_candidates(sample_candidates(groups, offered, config.connections, size), names)
+        calibrated = run("calibration", rows, "all pairs of a sample")
+        attempt.add_cost(**calibrated.cost)
+        attempt.facts["calibration"] = kept(calibrated.pairs, groups, offered, config.connections, size).facts()
+    return [extracted, connected]
 
 
 def offers(chunks: list[Chunk], extracted: UnitResult, settings: StepSettings) -> dict[str, list[Pair]]:

@@ -40,16 +40,17 @@ def left_without(pairs: Sequence[Pair]) -> dict[str, float]:
 
     A first estimate of Table 9's data ratio from one full run; the ratio itself compares two runs (`data_ratio`).
     """
-    by_id = {pair.reflection_id: pair for pair in pairs}
-    steps: dict[str, frozenset[str]] = {}
-    for pair in pairs:
-        behind(pair, by_id, steps)
-    total = Counter(step for found in steps.values() for step in found)
-    return {step: round(1 - count / len(steps), 4) for step, count in sorted(total.items())}
+    parents = {parent for pair in pairs for parent in pair.parents}
+    by_id = {key: pair for pair in pairs if (key := pair.reflection_id) in parents}
+    known: dict[str, frozenset[str]] = {}
+    total = Counter(step for pair in pairs for step in behind(pair, by_id, known))
+    return {step: round(1 - count / len(pairs), 4) for step, count in sorted(total.items())}
 
 
 def behind(pair: Pair, by_id: Mapping[str, Pair], known: dict[str, frozenset[str]]) -> frozenset[str]:
     """The steps that `pair` and its parents, as far as they are in `by_id`, were made by; remembered in `known`."""
+    if not pair.parents:
+        return same(pair.step)
     key = pair.reflection_id
     if key not in known:
         known[key] = same(pair.step)  # ends a circle, which a duplicate's id could close

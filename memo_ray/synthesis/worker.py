@@ -1,4 +1,4 @@
-"""The actor of the synthesis: owns one engine, works on many rows at once, and outlives the engine's death.
+"""The actor of the synthesis: has one engine, works on many rows at once, and outlives the engine's death.
 
 One input row {row_id, payload} gives one output row {row_id, result, error}. Nothing is raised out of a row, since
 Ray Data would end the whole pass: what ends the pass stands in `error`.
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 
-from memo_ray.artifacts.place import Location, local_folder
 from memo_ray.config.models import VllmModel
 from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.errors import EngineDied, GenerationError, MemoError
 from memo_ray.models.chat import ChatModel
 from memo_ray.models.journal import Journal
-from memo_ray.models.opening import Opener, open_model
 from memo_ray.models.watched import JournaledModel, WatchedModel
 from memo_ray.synthesis import recipe, units
+from memo_ray.synthesis.asking import StepCount
 from memo_ray.synthesis.pairs import Lost
 from memo_ray.synthesis.recipe import UnitResult
 from memo_ray.synthesis.settings import StepSettings
@@ -39,6 +38,10 @@ DEATHS_A_ROW = 2
 """A row in flight at so many engine deaths is given up: it may be what kills the engine."""
 
 
+WorkerOpener: TypeAlias = Callable[[Path | None], Awaitable[ChatModel]]
+"""Gives a worker its model, and after that one's death the next. The file: where an endpoint's replies are kept."""
+
+
 class Begun(Protocol):
     """How often each row of a pass was begun and how many are finished, known to all actors, also to restarted ones."""
 
@@ -52,33 +55,29 @@ class Begun(Protocol):
 
 
 class RowWorker:
-    """One engine, opened with the first row and closed with the actor."""
+    """One model, opened with the first row. Only a dead one is closed: an engine may outlive the actor."""
 
     def __init__(
         self,
         kind: str,
         config: SynthesisConfig,
-        model: Location | None,
         begun: Begun,
+        opener: WorkerOpener,
         journal: Path | None = None,
         meter: Callable[[], Callable[[UnitResult], None]] | None = None,
-        opener: Opener = open_model,
         retry_pauses_s: Sequence[float] = RETRY_PAUSES_S,
     ) -> None:
         """`journal`: the file of this machine in which an endpoint's replies are kept for a later try; those of an
         engine are kept beside it, a file a row, until the row is written. `meter` makes what is told every result.
-        `opener` opens the model and, after a death, the next one.
         """
-        self._kind, self._config, self._location, self._begun = kind, config, model, begun
+        self._kind, self._config, self._begun = kind, config, begun
         self._journal, self._opener, self._retry_pauses_s = journal, opener, retry_pauses_s
         self._observe = meter() if meter else None
         self._finished: deque[Path] = deque()
         self._settings = StepSettings.load(config)
         self._model: ChatModel | None = None
         self._opening: asyncio.Lock | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._deaths = 0
-        self._starts = 0
         self._successes = 0
         self._broken = ""
 
@@ -109,8 +108,8 @@ class RowWorker:
         step = "direct" if self._kind == "units" else "connections"
         detail = f"in flight at {DEATHS_A_ROW} engine deaths"
         given_up = Lost(step, "engine", detail, row_id, self._first_chunk(row_id, payload), payload[:2000])
-        counts = {step: {"prompts": 1, "checks": 0, "made": 0, "kept": 0, "failed": {"engine": 1}, "lost": {}}}
-        return self._told(row_id, UnitResult([], [given_up], counts, {}))
+        count = StepCount(prompts=1, failed=Counter(engine=1))
+        return self._told(row_id, UnitResult([], [given_up], {step: count.to_json()}, {}))
 
     def _told(self, row_id: str, result: UnitResult) -> UnitResult:
         """A finished row's result, counted; its replies are forgotten a while later."""
@@ -121,7 +120,7 @@ class RowWorker:
             self._finished.append(path)
             if len(self._finished) > KEPT_JOURNALS:
                 self._finished.popleft().unlink(missing_ok=True)
-        return self._charged(result)
+        return result
 
     def _replies_of(self, row_id: str) -> Path | None:
         """Where an engine's replies to a row's prompts are kept; None where a row is one prompt, or an endpoint has
@@ -165,52 +164,37 @@ class RowWorker:
         return units.read_unit(row_id, payload).sources[0].chunk.chunk_id
 
     async def _open(self) -> ChatModel:
-        """The engine, started if there is none; rows that come meanwhile wait for it."""
+        """The model, opened if there is none; rows that come meanwhile wait for it."""
         if self._opening is None:
-            self._opening, self._loop = asyncio.Lock(), asyncio.get_running_loop()
+            self._opening = asyncio.Lock()
         async with self._opening:
             if self._broken:
                 raise GenerationError(self._broken)
-            if self._model is None:
-                self._starts += 1
-                folder = None if self._location is None else await asyncio.to_thread(local_folder, self._location)
-                self._model = await self._opener(self._config.generator, folder, self._journal)
+            while self._model is None:
+                try:
+                    model = await self._opener(self._journal)
+                except EngineDied as death:
+                    self._died(death)
+                    continue
                 # An endpoint has time-outs of its own, and a batch may take a day.
-                if isinstance(self._config.generator, VllmModel):
-                    self._model = WatchedModel(self._model, self._config.no_progress_s)
+                engine = isinstance(self._config.generator, VllmModel)
+                self._model = WatchedModel(model, self._config.no_progress_s) if engine else model
             return self._model
 
     async def _bury(self, model: ChatModel, death: EngineDied) -> None:
         """Close a dead engine once, for all the rows that were in flight. Raises when too many have died."""
         assert self._opening is not None
         async with self._opening:
-            if self._model is not model:
-                return
-            self._model = None
-            self._deaths += 1
-            await model.close()
-            if self._deaths > self._config.engine_restarts:
-                raise GenerationError(
-                    f"the generator's engine died {self._deaths} times, engine_restarts allows "
-                    f"{self._config.engine_restarts}; the log above says why, often memory ({death})"
-                )
+            if self._model is model:
+                self._model = None
+                await model.close()
+                self._died(death)
 
-    def _charged(self, result: UnitResult) -> UnitResult:
-        """The result with the engine starts that no row has reported yet."""
-        starts, self._starts = self._starts, 0
-        if starts:
-            result.cost = dict(Counter(result.cost) + Counter({"engine_starts": starts}))
-        return result
-
-    def __del__(self) -> None:
-        """Close the engine with the actor, or its processes would outlive it for a while and complain.
-
-        Ray drops the object in a thread of its own, where the close can be waited for.
-        """
-        if self._model is not None and self._loop is not None and self._loop.is_running():
-            closing = asyncio.run_coroutine_threadsafe(self._model.close(), self._loop)
-            self._model = None
-            try:
-                asyncio.get_running_loop()
-            except RuntimeError:
-                closing.result(timeout=30)
+    def _died(self, death: EngineDied) -> None:
+        """Count a death. Raises GenerationError when there were too many."""
+        self._deaths += 1
+        if self._deaths > self._config.engine_restarts:
+            raise GenerationError(
+                f"the generator's engine died {self._deaths} times, engine_restarts allows "
+                f"{self._config.engine_restarts}; the log above says why, often memory ({death})"
+            )

@@ -6,6 +6,7 @@ kernel exists, they lie in short rows of equal length, and transformers masks th
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import dataclass
 from typing import Any
@@ -122,6 +123,7 @@ def _register_varlen() -> bool:
         return False
     from transformers import AttentionInterface
 
+    _varlen_options()  # looked up once here: a compiled layer could not look it up
     AttentionInterface.register(VARLEN, varlen_attention)
     return True
 
@@ -153,14 +155,24 @@ def varlen_attention(
         )
     heads = query.shape[1] // key.shape[1]
     q, k, v = (one[0].transpose(0, 1) for one in (query, key, value))
-    if heads > 1:
+    options: dict[str, Any] = {"is_causal": True}
+    known = _varlen_options()
+    if "window_size" in known:
+        options = {"window_size": (sliding_window - 1 if sliding_window else -1, 0)}
+    if heads > 1 and "enable_gqa" in known:
+        options["enable_gqa"] = True
+    elif heads > 1:
         k, v = k.repeat_interleave(heads, dim=1), v.repeat_interleave(heads, dim=1)
-    window = (sliding_window - 1 if sliding_window else -1, 0)
-    # PyTorch's first releases of this function know `is_causal` and no window.
-    newer = "window_size" in inspect.signature(varlen_attn).parameters
-    causal: dict[str, Any] = {"window_size": window} if newer else {"is_causal": True}
     out: Any = varlen_attn(
         q.contiguous(), k.contiguous(), v.contiguous(), cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q,
-        scale=scaling, **causal,
+        scale=scaling, **options,
     )  # fmt: skip
     return out.unsqueeze(0), None
+
+
+@functools.cache
+def _varlen_options() -> frozenset[str]:
+    """What this PyTorch's variable-length attention can be told: its first releases know no window and no groups."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return frozenset(inspect.signature(varlen_attn).parameters)

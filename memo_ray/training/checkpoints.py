@@ -17,6 +17,8 @@ from memo_ray.artifacts.place import Place
 if TYPE_CHECKING:
     import torch
 
+    from memo_ray.config.training import TrainingConfig
+
 HISTORY = "history.json"
 STATE = "step-"
 """How the folder of a resumable state begins; the steps taken follow."""
@@ -27,6 +29,8 @@ class Epoch:
     """One pass over the reflections. `losses`: mean over the answer tokens of each step. `seconds`: of its steps.
 
     `tokens` are those of examples, `padded_tokens` those computed. `skipped_steps`: gradients were not finite.
+    `study`: it was a pass over what was wrong. `wrong`: reflections that the memory got wrong after it; None where
+    nobody looked, which takes `looking_seconds`.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -37,6 +41,9 @@ class Epoch:
     skipped_steps: int = 0
     seconds: float = 0.0
     saving_seconds: float = 0.0
+    study: bool = False
+    wrong: int | None = None
+    looking_seconds: float = 0.0
 
 
 @dataclass
@@ -57,6 +64,19 @@ class History:
     def steps(self) -> int:
         """Optimiser steps taken so far."""
         return sum(len(epoch.losses) for epoch in [*self.epochs, *([self.begun] if self.begun else [])])
+
+    def ended(self, config: TrainingConfig) -> bool:
+        """Whether nothing is left to do: the last epoch is trained and, with study, nothing wrong is left to study."""
+        done = len(self.epochs)
+        if config.study is None or done < config.epochs:
+            return done >= config.epochs
+        wrong = self.epochs[-1].wrong
+        return wrong == 0 or (wrong is not None and done >= config.epochs + config.study.epochs)
+
+    def unseen(self, config: TrainingConfig) -> bool:
+        """Whether it must be seen what is wrong, before a pass of study or after the last one."""
+        trained = self.begun is None and len(self.epochs) >= config.epochs
+        return config.study is not None and trained and self.epochs[-1].wrong is None
 
     def content(self) -> bytes:
         """What is stored."""

@@ -17,18 +17,25 @@ from memo_ray.config.training import TrainingConfig
 CPU_OPERATOR = "deepspeed_shm_comm"
 
 
-def settings(config: TrainingConfig, *, gpu: bool) -> dict[str, Any]:
+def settings(config: TrainingConfig, *, gpu: bool, workers: int = 1) -> dict[str, Any]:
     """The dictionary that `deepspeed.initialize` takes.
 
     Accumulation is ours: a step has as many backward passes as it has micro-batches, and `engine.step()` ends it.
-    Gradients are summed in float32, whatever the weights' type.
+    Gradients are summed in float32, whatever the weights' type. A single worker has nobody to send gradients to:
+    overlapping that with computing would only stop the GPU at every bucket, and scattering copy each one twice more.
     """
+    several = workers > 1
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
         "gradient_clipping": config.max_grad_norm,
-        "zero_optimization": {"stage": 2, "overlap_comm": gpu, "contiguous_gradients": gpu},
+        "zero_optimization": {
+            "stage": 2,
+            "overlap_comm": gpu and several,
+            "reduce_scatter": several,
+            "contiguous_gradients": gpu,
+        },
         "bf16": {"enabled": config.precision == "bf16"},
         "data_types": {"grad_accum_dtype": "fp32"},
         "steps_per_print": sys.maxsize,
@@ -51,12 +58,14 @@ def start_engine(model: Any, config: TrainingConfig, *, gpu: bool) -> Any:
     """A ZeRO-2 engine over `model`, whose optimiser is AdamW. torch.distributed must be set up."""
     import deepspeed
     import torch
+    import torch.distributed as dist
 
     # Only used where MPI starts all workers on one machine, which Ray does not; building it takes a compiler and
     # half a minute.
     deepspeed.ops.__compatible_ops__[CPU_OPERATOR] = False
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings(config, gpu=gpu))
+    chosen = settings(config, gpu=gpu, workers=dist.get_world_size())
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=chosen)
     return engine
 
 

@@ -14,7 +14,7 @@ from memo_ray.config.training import LoraConfig, TrainingConfig
 from memo_ray.training.loss import LOGITS_AT_ONCE
 
 BUCKET_ELEMENTS = 500_000_000
-"""DeepSpeed's buffer of gradients on their way to other workers; two of them, since sending overlaps computing."""
+"""DeepSpeed's buffer of gradients; two of them where there are other workers, since sending overlaps computing."""
 RESERVE = 0.06
 """Share of a GPU that is left to its context, the libraries' workspaces and fragments."""
 ANSWER_SHARE = 0.6
@@ -126,24 +126,34 @@ def footprint(shape: Shape, config: TrainingConfig, workers: int) -> Footprint:
         weights=shape.parameters * size,
         gradients=share * 4,
         optimizer=optimizer,
-        buffers=min(2 * BUCKET_ELEMENTS, 2 * shape.trained) * size,
+        buffers=min(BUCKET_ELEMENTS, shape.trained) * size * (2 if workers > 1 else 1),
         activations=_activations(shape, config, size),
         logits=_logits(shape, config, size),
     )
 
 
 def _activations(shape: Shape, config: TrainingConfig, size: int) -> int:
-    """Every layer's input, and the inside of one layer or, without checkpointing, of all."""
+    """Every layer's input, and the inside of one layer or, without checkpointing, of all.
+
+    Of micro-batches that are full: a step of few tokens a worker is cut into even ones, which are smaller.
+    """
     tokens = config.micro_batch_tokens
     projections = shape.query + 2 * shape.keys
     # Kept for the way back: two norms' inputs in float32 and outputs, projections, rotated copies, attention's output,
     # and the feed-forward's two branches, the activation of one and the product of both.
     inside = size * (6 * shape.hidden + 2 * projections + 2 * shape.query + 4 * shape.inner) + 8 * shape.hidden
+    if config.compile:
+        # Compiled kernels make norms again, and the activation: two inputs and outputs of norms, projections, rotated
+        # queries and keys, attention's output, and three widths of the feed-forward.
+        inside = size * (4 * shape.hidden + projections + 2 * shape.query + shape.keys + 3 * shape.inner)
     if config.attention == "eager":
         row = min(config.max_sequence_length, 1024, tokens)
         inside += shape.heads * row * (size * 2 + 4)
     if not config.gradient_checkpointing:
         return tokens * shape.layers * inside
+    if config.compile and config.checkpoint_keep == "products":
+        # Nothing is computed again before its kernel needs it, and a layer's last product is the next one's input.
+        return tokens * shape.layers * (2 * shape.hidden + projections + shape.query + 2 * shape.inner) * size
     kept = {
         "nothing": shape.hidden,
         "attention": shape.hidden + shape.query,

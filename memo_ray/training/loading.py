@@ -50,7 +50,11 @@ def load_model(base: Path, config: TrainingConfig, device: torch.device, longest
         attn_implementation=attention.name,
         use_safetensors=True,
     )
-    model.to(device)
+    return make_ready(model.to(device), config, attention)
+
+
+def make_ready(model: Any, config: TrainingConfig, attention: Attention) -> Loaded:
+    """A loaded `model` that was made with `attention`, ready to train as `config` says; changed in place."""
     model.config.use_cache = False
     packed, attention = config.packing, replace(attention, segments=separate_convolutions(model))
     if packed and not keeps_examples_apart(model, attention):
@@ -65,10 +69,10 @@ def load_model(base: Path, config: TrainingConfig, device: torch.device, longest
     fused = head_is_linear(model, attention)
     if not fused:
         log.warning("training: this model's head is no plain linear layer; all logits of a micro-batch are made")
-    if config.gradient_checkpointing:
-        checkpoint_layers(model, config.checkpoint_keep)
     if config.compile:
-        compile_layers(model)
+        compile_layers(model, products_only=config.gradient_checkpointing and config.checkpoint_keep == "products")
+    if config.gradient_checkpointing and not (config.compile and config.checkpoint_keep == "products"):
+        checkpoint_layers(model, config.checkpoint_keep)
     return Loaded(AnswerLoss(model.train(), fused=fused), attention, packed)
 
 

@@ -31,6 +31,7 @@ from memo_ray.training.metering import Meter
 from memo_ray.training.packing import Layout, share_out, steps_of_epoch
 from memo_ray.training.saving import Saves, Wish
 from memo_ray.training.schedule import learning_rate
+from memo_ray.training.study import Wrong, study_steps
 from memo_ray.training.tracking import Tracker, Untracked, open_tracker
 from memo_ray.training.zero import restore
 
@@ -42,8 +43,9 @@ SKIPS_IN_A_ROW = 4
 
 
 def train(job: Job, resume: Place | None, on_epoch: Callable[[Epoch], None] = lambda _: None) -> History:
-    """Train from the state `resume`, or from the base model, to the last epoch. Every worker calls this.
+    """Train from the state `resume`, or from the base model, to the last epoch and the study behind it, if any.
 
+    Every worker calls this.
     Ends earlier, with state saved, when a worker's machine is about to go. `on_epoch` is called on every worker with
     each finished epoch. Raises TrainingError when the loss is no number, or when what was learnt cannot be saved.
     """
@@ -59,12 +61,15 @@ def train(job: Job, resume: Place | None, on_epoch: Callable[[Epoch], None] = la
 
 def train_epochs(worker: Worker, on_epoch: Callable[[Epoch], None]) -> History:
     """Train `worker` to the last epoch as `train` says; what is saved on the way is there when this returns."""
-    history, epochs, writer = worker.history, worker.job.config.epochs, worker.saves.writer
-    while len(history.epochs) < epochs:
+    history, config, writer = worker.history, worker.config, worker.saves.writer
+    while not history.ended(config):
+        if history.unseen(config):
+            worker.look()
+            continue
         wish = worker.train_epoch()
         if history.begun is None:
             on_epoch(history.epochs[-1])
-        if wish is Wish.LEAVE and len(history.epochs) < epochs:
+        if wish is Wish.LEAVE and not history.ended(config):
             writer.finish()
             return history
     blocked = writer.blocked_seconds
@@ -106,7 +111,9 @@ class Worker:
         if self.rank == 0:
             remove_states(job.states, but=resume)
         self.saves = Saves(job, self.engine, self.loaded.model, self.history, self.device, self.nonce)
-        self.steps_per_epoch = math.ceil(len(self.examples) / self.config.reflections_per_step)
+        # Without the study's, whose number is not known before: what comes before it is the same with and without.
+        self.planned = math.ceil(len(self.examples) / self.config.reflections_per_step) * self.config.epochs
+        self.wrong = Wrong(job.progress, self.loaded, self.examples, self.layout, job.pad, self.shared)
         self.skips_in_a_row = 0
         self.meter = Meter(self.loaded.model, self.device, self.world, self.lengths, self.answer_tokens)
         self.tracker: Tracker = Untracked()
@@ -120,51 +127,66 @@ class Worker:
         What is saved on the way and at the end is on its way when this returns.
         """
         history, number = self.history, len(self.history.epochs)
-        epoch = history.begun = history.begun or Epoch()
+        epoch = history.begun = history.begun or Epoch(study=number >= self.config.epochs)
         steps, done = self.steps(number), len(epoch.losses)
+        first = history.steps - done
         skipped, clock = self.engine.skipped_steps, time.monotonic() - epoch.seconds
         self.meter.begin_epoch(steps[:done])
         sums: list[torch.Tensor] = []
         wish, blocked = Wish.NONE, self.saves.writer.blocked_seconds
-        for place in range(done, self.steps_per_epoch):
+        for place in range(done, len(steps)):
             answers = sum(self.answer_tokens[index] for index in steps[place])
-            sums.append(self.take_step(steps[place], number * self.steps_per_epoch + place, answers, epoch) / answers)
-            last, wish = place == self.steps_per_epoch - 1, self.saves.wish()
+            sums.append(self.take_step(steps[place], first + place, answers, epoch) / answers)
+            last, wish = place == len(steps) - 1, self.saves.wish()
             if len(sums) == STEPS_BETWEEN_CHECKS or last or wish:
-                losses = self.agreed_losses(sums, number * self.steps_per_epoch + len(epoch.losses))
+                losses = self.agreed_losses(sums, first + len(epoch.losses), steps[len(epoch.losses) :])
                 epoch.losses += losses
                 waited = self.saves.writer.blocked_seconds - blocked
                 epoch.seconds, sums = time.monotonic() - clock - waited, []
                 self.meter.tell(self.tracker, epoch, losses)
-                self.tell(number, epoch)
+                self.tell(first + len(epoch.losses), max(self.planned, first + len(steps)), epoch)
             if wish and not last:
                 self.saves.start(epoch=False, state=True)
                 if wish is Wish.LEAVE:
                     return wish
         epoch.skipped_steps += self.engine.skipped_steps - skipped
-        self.end_epoch(epoch, wish)
+        self.end_epoch(epoch, steps, wish)
         epoch.saving_seconds += self.saves.writer.blocked_seconds - blocked
         return wish
 
-    def end_epoch(self, epoch: Epoch, wish: Wish) -> None:
-        """Enter `epoch` into the history, and begin to save its model and what was wished beside it."""
-        history, number = self.history, len(self.history.epochs)
-        epoch.loss = self.mean_loss(number, epoch.losses)
+    def end_epoch(self, epoch: Epoch, steps: list[list[int]], wish: Wish) -> None:
+        """Enter `epoch`, of these `steps`, into the history, and begin to save its model and what was wished."""
+        history = self.history
+        epoch.loss = self.mean_loss(steps, epoch.losses)
         epoch.tokens, epoch.padded_tokens = self.saves.writer.summed(epoch.tokens, epoch.padded_tokens)
         history.epochs.append(epoch)
         history.begun = None
         # After the last epoch nothing resumes.
-        self.saves.start(epoch=True, state=bool(wish) and len(history.epochs) < self.config.epochs)
-        self.tracker.epoch(number + 1, (number + 1) * self.steps_per_epoch, {"loss": epoch.loss})
+        self.saves.start(epoch=True, state=bool(wish) and not history.ended(self.config))
+        self.tracker.epoch(len(history.epochs), history.steps, {"loss": epoch.loss})
+
+    def look(self) -> None:
+        """Note what the memory gets wrong after the epoch that was trained last."""
+        clock, epoch = time.monotonic(), self.history.epochs[-1]
+        with out_of_memory(self.config, self.world):
+            epoch.wrong = len(self.wrong.after(len(self.history.epochs)))
+        epoch.looking_seconds = time.monotonic() - clock
+        self.tracker.epoch(len(self.history.epochs), self.history.steps, {"wrong": epoch.wrong})
 
     def steps(self, number: int) -> list[list[int]]:
-        """The examples of every step of epoch `number`."""
-        return steps_of_epoch(len(self.examples), self.config.reflections_per_step, self.config.seed, number)
+        """The examples of every step of epoch `number` (from 0). All workers call this."""
+        config = self.config
+        if config.study is None or number < config.epochs:
+            return steps_of_epoch(len(self.examples), config.reflections_per_step, config.seed, number)
+        wrong = self.wrong.after(number)
+        return study_steps(
+            wrong, len(self.examples), config.study.times, config.reflections_per_step, config.seed, number
+        )
 
     def rate(self, number: int) -> float:
         """The learning rate of step `number` (from 0)."""
         config = self.config
-        return learning_rate(number, self.steps_per_epoch * config.epochs, config.learning_rate, config.warmup_ratio)
+        return learning_rate(number, self.planned, config.learning_rate, config.warmup_ratio)
 
     def take_step(self, step: list[int], number: int, answers: int, epoch: Epoch) -> torch.Tensor:
         """One optimiser step on the examples `step`; returns this worker's sum of losses."""
@@ -203,15 +225,17 @@ class Worker:
                 "precision: fp32"
             )
 
-    def agreed_losses(self, sums: list[torch.Tensor], first: int) -> list[float]:
-        """Each step's loss over all workers. Raises TrainingError, on all of them, when one is not a number."""
+    def agreed_losses(self, sums: list[torch.Tensor], first: int, taken: list[list[int]]) -> list[float]:
+        """The loss of each step `taken`, from number `first` on, over all workers.
+
+        Raises TrainingError, on all of them, when one is not a number.
+        """
         losses = torch.stack(sums).double()
         dist.all_reduce(losses)
-        for number, loss in enumerate(losses.tolist(), first):
+        for place, loss in enumerate(losses.tolist()):
             if not math.isfinite(loss):
-                epoch, place = divmod(number, self.steps_per_epoch)
                 raise TrainingError(
-                    f"training: the loss is {loss} at step {number + 1}, {self.blame(self.steps(epoch)[place])}; "
+                    f"training: the loss is {loss} at step {first + place + 1}, {self.blame(taken[place])}; "
                     "look at them, lower learning_rate, raise warmup_ratio, or use precision: fp32"
                 )
         return losses.tolist()
@@ -223,20 +247,19 @@ class Worker:
         dist.all_gather_object(found, mine)
         return told([index for some in found for index in some], step, self.examples)
 
-    def mean_loss(self, number: int, losses: list[float]) -> float:
+    def mean_loss(self, steps: list[list[int]], losses: list[float]) -> float:
         """The mean over all answer tokens of an epoch."""
-        weights = [sum(self.answer_tokens[index] for index in step) for step in self.steps(number)]
+        weights = [sum(self.answer_tokens[index] for index in step) for step in steps]
         return sum(loss * weight for loss, weight in zip(losses, weights, strict=True)) / sum(weights)
 
-    def tell(self, number: int, epoch: Epoch) -> None:
-        """Leave how far training is where the driver looks for it."""
+    def tell(self, done: int, total: int, epoch: Epoch) -> None:
+        """Leave how far training is, in steps, where the driver looks for it."""
         if self.rank == 0:
-            done = number * self.steps_per_epoch + len(epoch.losses)
             rate = epoch.tokens * self.world / max(epoch.seconds, 1e-9)
             told = {
                 "done": done,
-                "total": self.steps_per_epoch * self.config.epochs,
-                "note": f"loss {epoch.losses[-1]:.2f}, {rate:.0f} tokens/s",
+                "total": total,
+                "note": f"loss {epoch.losses[-1]:.2f}, {rate:.0f} tokens/s" + (", study" if epoch.study else ""),
             }
             self.job.progress.put("told.json", json.dumps(told).encode())
 

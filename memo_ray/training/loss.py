@@ -9,6 +9,8 @@ blocks of the vocabulary.
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any
 
 import torch
@@ -17,6 +19,9 @@ from memo_ray.training.batches import NO_TARGET, Batch
 
 LOGITS_AT_ONCE = 2**26
 """Logits that exist at a time: 256 MiB in float32. Fewer logits than this are kept for the way back."""
+
+LIGER_LOGITS_AT_ONCE = 2**27
+"""The same for Liger's kernel: 256 MiB in bf16, or up to twice as many, since it rounds tokens up to a power of 2."""
 
 
 class AnswerLoss(torch.nn.Module):
@@ -30,14 +35,28 @@ class AnswerLoss(torch.nn.Module):
     def forward(self, batch: Batch) -> torch.Tensor:
         """The summed cross entropy of the answer tokens of `batch`: a float32 scalar, 0 when there are none."""
         if not self.fused:
-            logits = self.model(**batch.inputs, use_cache=False).logits
-            chosen = logits.reshape(-1, logits.shape[-1])[batch.kept].float()
+            chosen = self._logits(batch).float()
             return torch.nn.functional.cross_entropy(chosen, batch.targets, reduction="sum", ignore_index=NO_TARGET)
-        hidden = self.model.get_decoder()(**batch.inputs, use_cache=False).last_hidden_state
-        chosen = hidden.reshape(-1, hidden.shape[-1])[batch.kept]
-        head = self.model.get_output_embeddings()
+        chosen, head = self._hidden(batch), self.model.get_output_embeddings()
         softcap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         return head_loss(chosen, head.weight, getattr(head, "bias", None), batch.targets, softcap)
+
+    def likeliest(self, batch: Batch) -> torch.Tensor:
+        """The likeliest token at each of the kept places of `batch`, given what stands before it: (places,)."""
+        if not self.fused:
+            return self._logits(batch).argmax(-1)
+        chosen, head = self._hidden(batch), self.model.get_output_embeddings()
+        # Capping and scaling logits changes no order.
+        blocks = chosen.split(max(1, LOGITS_AT_ONCE // head.weight.shape[0]))
+        return torch.cat([head(block).argmax(-1) for block in blocks])
+
+    def _hidden(self, batch: Batch) -> torch.Tensor:
+        hidden = self.model.get_decoder()(**batch.inputs, use_cache=False).last_hidden_state
+        return hidden.reshape(-1, hidden.shape[-1])[batch.kept]
+
+    def _logits(self, batch: Batch) -> torch.Tensor:
+        logits = self.model(**batch.inputs, use_cache=False).logits
+        return logits.reshape(-1, logits.shape[-1])[batch.kept]
 
 
 def head_loss(
@@ -49,9 +68,12 @@ def head_loss(
 ) -> torch.Tensor:
     """The summed cross entropy of a linear head, by the fastest fused way of the device; arguments as below."""
     if hidden.is_cuda and len(hidden):
-        liger = _liger_loss(softcap)
+        liger = _liger_loss()
         if liger is not None:
-            return liger(weight, hidden, targets, bias)
+            return liger(
+                hidden, weight, targets, bias, softcap=softcap, reduction="sum", ignore_index=NO_TARGET,
+                accum_dtype=torch.float32, **_fewer_chunks(liger, len(hidden), *weight.shape),
+            )  # fmt: skip
     return linear_cross_entropy(hidden, weight, bias, targets, softcap)
 
 
@@ -145,14 +167,29 @@ def _targets_within(targets: torch.Tensor, start: int, width: int) -> tuple[torc
     return here, torch.where(here, place, 0).unsqueeze(1)
 
 
-def _liger_loss(softcap: float | None) -> Any:
-    """Liger's fused loss with sums in float32; None where it is not installed."""
+@functools.cache
+def _liger_loss() -> Any:
+    """Liger's fused loss; None where it is not installed."""
     try:
-        from liger_kernel.transformers.fused_linear_cross_entropy import (  # type: ignore[import-not-found]
-            LigerFusedLinearCrossEntropyLoss,
+        from liger_kernel.transformers.functional import (  # type: ignore[import-not-found]
+            liger_fused_linear_cross_entropy,
         )
     except ImportError:
         return None
-    return LigerFusedLinearCrossEntropyLoss(
-        ignore_index=NO_TARGET, reduction="sum", softcap=softcap, accum_dtype=torch.float32
-    )
+    return liger_fused_linear_cross_entropy
+
+
+def _fewer_chunks(liger: Any, tokens: int, vocabulary: int, size: int) -> dict[str, int]:
+    """Liger's option for chunks of LIGER_LOGITS_AT_ONCE logits; none for a release that does not know it.
+
+    Of itself it takes as many chunks of tokens as the vocabulary is larger than the hidden size, some hundred for a
+    small model, and each of them reads and writes the whole float32 gradient of the head.
+    """
+    if "chunk_mem_const" not in _parameters(liger):
+        return {}
+    return {"chunk_mem_const": max(1, LIGER_LOGITS_AT_ONCE // max(1, tokens * size))}
+
+
+@functools.cache
+def _parameters(function: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)

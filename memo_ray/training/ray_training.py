@@ -55,7 +55,7 @@ def train_memory(
 ) -> None:
     """Fine-tune `base` on the `train` rows of `reflections` (paper, Section 4.2); needs ray to be initialised.
 
-    Writes the folders `epoch-1` to `epoch-N` and the facts (losses, tokens, speed). Resumes from
+    Writes the folders `epoch-1` to `epoch-N`, those of study last, and the facts (losses, tokens, speed). Resumes from
     `attempt.progress`. Raises TrainingError with the remedy for what a user can mend.
     """
     chosen = [row for row in reflections if row.split == "train"]
@@ -65,9 +65,9 @@ def train_memory(
     with attempt.progress.storing("examples") as folder:
         counts = prepare(config, chosen, local_folder(base), folder)
     history = History.load(attempt.progress)
-    if history is None or len(history.epochs) < config.epochs:
+    if history is None or not history.ended(config):
         history = run_workers(config, base, attempt.progress, counts.pop("pad"), gpu, on_progress)
-    for epoch in range(1, config.epochs + 1):
+    for epoch in range(1, len(history.epochs) + 1):
         attempt.adopt(f"models/epoch-{epoch}", f"epoch-{epoch}")
     keep_curves(attempt)
     attempt.facts |= facts_of(history) | counts
@@ -162,7 +162,7 @@ def train_worker(job: dict[str, Any]) -> dict[str, Any]:
         # One answer for all: a worker of a group that was just killed may still be writing.
         resume = ray.train.collective.broadcast_from_rank_zero(newest_state(work.states))
         history = train(work, resume, lambda epoch: ray.train.report({"loss": epoch.loss}))
-        return {} if len(history.epochs) == config.epochs else {"left": history.steps}
+        return {} if history.ended(config) else {"left": history.steps}
 
     return outcome_of(work, progress)
 
@@ -240,7 +240,8 @@ class Told:
         history = History.load(self.progress)
         for epoch in history.epochs[self.epochs :] if history else []:
             self.epochs += 1
-            log.info("epoch %d: loss %.4f, %.0f tokens/s", self.epochs, epoch.loss, epoch.tokens / epoch.seconds)
+            name = f"epoch {self.epochs}" + (" (study)" if epoch.study else "")
+            log.info("%s: loss %.4f, %.0f tokens/s", name, epoch.loss, epoch.tokens / epoch.seconds)
 
 
 def failure_of(error: Exception) -> TrainingError:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch._functorch.config
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
@@ -34,11 +35,14 @@ def checkpoint_layers(model: Any, keep: str) -> None:
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
 
-def compile_layers(model: Any) -> None:
+def compile_layers(model: Any, *, products_only: bool = False) -> None:
     """Compile each decoder layer by itself: layers are alike, so the first one's code serves all of them.
 
-    Lengths differ from batch to batch and stay symbolic. Names of weights do not change.
+    Lengths differ from batch to batch and stay symbolic. Names of weights do not change. `products_only`: a layer keeps
+    its matrix products and attention for the way back, and computes everything else again inside the kernels that
+    need it; for the whole process, since PyTorch has one setting.
     """
+    torch._functorch.config.aggressive_recomputation = products_only  # type: ignore[attr-defined]
     for layer in model.get_decoder().layers:
         layer.compile(dynamic=True)
 

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import yaml
+
+from memo_ray.artifacts.tables import iterate_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = {
@@ -67,7 +68,7 @@ def summary(ran: Path) -> dict[str, Any]:
 def test_every_way_was_asked_every_held_out_question(ran: Path) -> None:
     (table,) = (ran / "runs" / "ways" / "artifacts" / "merging").glob("*/attempts/*/compared.parquet")
     asked: dict[str, int] = {}
-    for row in pq.read_table(table).to_pylist():
+    for row in iterate_rows(table):
         asked[row["system"]] = asked.get(row["system"], 0) + (row["kind"] == "held_out")
     assert asked == dict.fromkeys(WAYS, 6)
 

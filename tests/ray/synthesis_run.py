@@ -12,6 +12,7 @@ import ray
 from memo_ray.artifacts.store import Artifact, Store
 from memo_ray.config.models import OpenAIModel
 from memo_ray.config.synthesis import Connections, Grounding, HeldOut, Sampling, SynthesisConfig
+from memo_ray.models.opening import Opener, open_model
 from memo_ray.progress import unheard
 from memo_ray.rows import Chunk, Document, Group, content_id
 from memo_ray.synthesis.ray_pass import Pass
@@ -67,12 +68,18 @@ def settings(port: int, **changes: object) -> SynthesisConfig:
     return SynthesisConfig.model_validate(values | changes)
 
 
-def run(root: Path | str, config: SynthesisConfig, documents: int = 10, passes: Passes = Pass) -> Artifact:
+def run(
+    root: Path | str,
+    config: SynthesisConfig,
+    documents: int = 10,
+    passes: Passes = Pass,
+    opener: Opener = open_model,
+) -> Artifact:
     """Make the synthesis below `root`, or go on with it; Ray must be initialised."""
     store = Store(root)
     made = corpus(store, documents)
     with store.attempt("synthesis", "synthesis", "1" * 64, {}, {}) as attempt:
-        synthesise(config, made, None, attempt, unheard, passes)
+        synthesise(config, made, None, attempt, unheard, passes, opener)
     found = store.find("synthesis", "1" * 64)
     assert found is not None
     return found

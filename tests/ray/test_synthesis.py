@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from memo_ray.artifacts.place import Location, Place, open_place
+from memo_ray.artifacts.place import Place, open_place
 from memo_ray.artifacts.store import Artifact
 from memo_ray.config.synthesis import Calibration, Connections, SynthesisConfig
 from memo_ray.errors import GenerationError
 from memo_ray.rows import LedgerEntry, Reflection, Reject
+from memo_ray.synthesis.ray_engines import Engines
 from memo_ray.synthesis.ray_pass import Pass
 from tests.ray.synthesis_run import run, settings
 from tests.ray.writing_endpoint import Endpoint
@@ -59,7 +60,7 @@ def test_a_corpus_becomes_reflections_with_a_ledger(ray_cluster: None, endpoint:
     assert sum(count["kept"] for count in by_step.values()) == len(reflections)
     lost = sum(sum(count["lost"].values()) + sum(count["failed"].values()) for count in by_step.values())
     assert lost == len(rejects)
-    assert made.record.cost["engine_starts"] == 2
+    assert made.record.cost["engine_starts"] == 0, "an endpoint has no engine"
     assert made.record.cost["prompts"] == endpoint.asked.total()
 
 
@@ -77,8 +78,8 @@ def test_a_calibration_says_what_the_candidates_keep(ray_cluster: None, endpoint
 def test_steps_1_to_4_kept_in_one_place_serve_two_kinds_of_step_5(
     ray_cluster: None, endpoint: Endpoint, tmp_path: Path
 ):
-    def passes(kind: str, config: SynthesisConfig, model: Location | None, progress: Place) -> Pass:
-        return Pass(kind, config, model, open_place(tmp_path / "shared") if kind == "units" else progress)
+    def passes(kind: str, config: SynthesisConfig, engines: Engines, progress: Place) -> Pass:
+        return Pass(kind, config, engines, open_place(tmp_path / "shared") if kind == "units" else progress)
 
     some = run(tmp_path / "some", settings(endpoint.port), 3, passes)
     asked = endpoint.asked.total()

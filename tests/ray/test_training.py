@@ -18,7 +18,7 @@ import pytest
 
 from memo_ray.artifacts.place import Place, open_place
 from memo_ray.artifacts.store import Attempt, Store
-from memo_ray.config.training import TrainingConfig
+from memo_ray.config.training import StudyConfig, TrainingConfig
 from memo_ray.errors import TrainingError
 from memo_ray.rows import Reflection
 from memo_ray.training.checkpoints import History, newest_state
@@ -137,6 +137,15 @@ def test_two_workers_take_the_same_steps_as_one(whole: Attempt, tiny_model: Path
     assert attempt.facts["tokens"] == whole.facts["tokens"]
 
 
+def test_study_follows_the_epochs_and_makes_a_memory_more(ray_cluster: None, tiny_model: Path, tmp_path: Path) -> None:
+    attempt = train(config(epochs=1, workers=2, study=StudyConfig(times=2)), tiny_model, tmp_path)
+    study = attempt.facts["study"]
+    assert study["epochs"] == [2] and study["wrong_before"] == 15  # one epoch is too short for any of them
+    assert sorted(path.name for path in attempt.folder.iterdir()) == ["epoch-1", "epoch-2"]
+    assert attempt.facts["steps"] == 4 + 8  # 15 reflections, and each of them twice
+    assert attempt.facts["final_loss"] == attempt.facts["loss_by_epoch"][0] > attempt.facts["loss_by_epoch"][1]
+
+
 def test_a_killed_worker_is_replaced_and_the_losses_are_the_same(
     whole: Attempt, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -158,7 +167,7 @@ def test_a_killed_worker_is_replaced_and_the_losses_are_the_same(
 DRIVER = """
 import pathlib, sys, ray
 from memo_ray.artifacts.store import Attempt
-from memo_ray.config.training import TrainingConfig
+from memo_ray.config.training import StudyConfig, TrainingConfig
 from memo_ray.training.ray_training import train_memory
 from tests.ray.test_training import attempt_in, reflections
 ray.init(address="local", num_cpus=1, include_dashboard=False, _temp_dir=sys.argv[4], log_to_driver=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -103,3 +104,26 @@ def test_doctor_lists_every_check(folder: Path) -> None:
     done = memo(folder, "doctor")
     assert done.returncode in (0, 2)
     assert all(word in done.stdout for word in ("memory", "disk"))
+
+
+NOISY = """
+import sys
+from memo_ray import results
+from memo_ray.cli import main
+rows, taken_before = results.status_rows, sys.stdout
+def noisy(workspace):
+    print("Configuration for experiment")
+    print("a handler's line", file=taken_before)
+    return rows(workspace)
+results.status_rows = noisy
+sys.exit(main(["status", "run.yaml", "--json"]))
+"""
+
+
+def test_what_a_library_prints_does_not_stand_before_the_json(folder: Path) -> None:
+    write(folder)
+    command = [sys.executable, "-c", NOISY]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert isinstance(json.loads(done.stdout), list)
+    assert "Configuration for experiment" in done.stderr and "a handler's line" in done.stderr

@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 Points = Sequence[tuple[float, float]]
 
@@ -23,7 +23,7 @@ COLOURS = {"#010203": "var(--ink)", "#010204": "var(--rule)"} | {
 }
 """Colours that matplotlib draws with, and the page's own colours that take their place in the SVG."""
 INK, RULE, *SERIES = COLOURS
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P", "*", "h", "+")
 DASHES = ("-", "--", "-.", ":", "-", "--")
 
 STYLE: dict[Any, Any] = {
@@ -71,17 +71,23 @@ def line_chart(
             axes.annotate(mark, (chosen, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
         for place, (label, points) in enumerate(series.items()):
             look = place % len(SERIES)
-            marker = MARKERS[look] if len(points) <= 40 else ""
+            # Further ones share a colour of their own and differ by their markers, hollow since points may coincide.
+            further = place >= len(SERIES)
+            marker = MARKERS[place % len(MARKERS)] if len(points) <= 40 else ""
             axes.plot(
                 *zip(*points, strict=True),
-                label=label, color=SERIES[look], marker=marker, linestyle=DASHES[look] if lines else "",
-                linewidth=1.8, markersize=4.5,
+                label=label, color=INK if further else SERIES[look], marker=marker,
+                linestyle=DASHES[look] if lines else "", linewidth=1.8, markersize=8 if further else 4.5,
+                fillstyle="none" if further else "full",
             )  # fmt: skip
         if shares:
             axes.set_ylim(-0.03, 1.03)
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set(xlabel=x_label, ylabel=y_label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        if not lines:
+            axes.set_xlim(left=0)  # costs are compared by how many times they are
         if len(series) > 1:
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return _inline(name, title, _svg(figure))

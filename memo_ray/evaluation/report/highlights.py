@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from memo_ray.evaluation.report.charts import Points, line_chart
+from memo_ray.merging.ways import ROUTED, UNION
 
 KIND_PHRASES = {
     "trained": "of the questions it was trained on",
@@ -22,6 +23,12 @@ KIND_PHRASES = {
     "questions": "of the questions",
 }
 
+BESIDE_MERGES = {
+    UNION: "union, retrained",
+    ROUTED["likeliest"]: "routed, to the likeliest",
+    ROUTED["all"]: "routed, to all",
+}
+"""Ways to know all corpora that are drawn beside the merges."""
 
 LOSS_POINTS = 120
 """At most so many points of a loss curve."""
@@ -90,8 +97,11 @@ def cards(summary: Mapping[str, Any]) -> list[Card]:
         held_out = f"{reflections.get('rephrase', 0):,} of them held out"
         found.append(Card("reflections", f"{sum(reflections.values()):,}", held_out))
     if "final_loss" in training:
-        epochs = len(training.get("loss_by_epoch", ()))
+        study = training.get("study", {})
+        epochs = len(training.get("loss_by_epoch", ())) - len(study.get("epochs", ()))
         found.append(Card("final loss", f"{training['final_loss']:.3f}", f"after {epochs} epochs" if epochs else ""))
+        if study.get("epochs"):
+            found.append(Card("wrong after study", f"{study['wrong_after']:,}", f"before it {study['wrong_before']:,}"))
     return found
 
 
@@ -103,7 +113,7 @@ def charts(summary: Mapping[str, Any]) -> list[Chart]:
         series = {kind.replace("_", " "): [(float(x), y) for x, y in points.items()] for kind, points in kinds.items()}
         if max(map(len, series.values())) > 1:
             mark = chosen if len(summary["epochs"]) == 1 else None
-            caption = f"Recall by epoch of training: {memory}"
+            caption = f"Recall by epoch of training: {memory}{study_note(summary)}"
             found.append(chart_of(f"epochs-{place}", caption, series, "epoch", "recall", shares=True, chosen=mark))
     losses = {name or "memory": loss_points(facts) for name, facts in summary["training"].get("memories", {}).items()}
     losses = {name: points for name, points in losses.items() if len(points) > 1}
@@ -112,28 +122,40 @@ def charts(summary: Mapping[str, Any]) -> list[Chart]:
     return found + cost_of_merging(summary)
 
 
+def study_note(summary: Mapping[str, Any]) -> str:
+    """Which epochs of the only memory were study, behind a caption; empty without any."""
+    studied = summary["training"].get("study", {}).get("epochs", [])
+    return f"; epoch {', '.join(map(str, studied))}: study of what was wrong" if studied else ""
+
+
 def cost_of_merging(summary: Mapping[str, Any]) -> list[Chart]:
-    """Every merge's recall against what it cost, beside retraining's cost (paper, Figure 2).
+    """Every merge's recall against what it cost, beside retraining and routing (paper, Figure 2).
 
     The corpora are taken to arrive one after the other: merging trains each once, retraining starts again on the union
-    with each. Retraining's accuracy is not known, since nothing was retrained.
+    with each. Without `merging.compare` retraining's cost alone is known, and marked.
     """
-    trained = [facts.get("training_seconds") for facts in summary["training"].get("memories", {}).values()]
-    table = summary["merging"].get("table", [])
+    memories = summary["training"].get("memories", {})
+    trained = [facts.get("training_seconds") for name, facts in memories.items() if name != UNION]
+    table, ways = summary["merging"].get("table", []), summary["merging"].get("ways", [])
     if not table or None in trained:
         return []
+    # Those of `ways` count whole trainings, their start included.
+    seconds = {row["way"]: row["seconds"] for row in ways}
     series: dict[str, list[tuple[float, float]]] = {}
     for row in table:
-        cost = sum(trained) + row["merge_seconds"]
+        cost = seconds.get(row["recipe_id"], sum(trained) + row["merge_seconds"])
         series.setdefault(row["method"].replace("_", " "), []).append((round(cost, 1), row["recall"]))
-    caption = (
-        f"Recall of held-out questions against the cost of {len(trained)} corpora that arrive one after the other; "
-        f"retraining on their union would have taken {sum(accumulate(trained)):,.0f} s"
-    )
+    for row in ways:
+        if row["way"] in BESIDE_MERGES:
+            series[BESIDE_MERGES[row["way"]]] = [(round(row["seconds"], 1), row["recall"])]
+    caption = f"Recall of held-out questions against the cost of {len(trained)} corpora that arrive one after the other"
+    retraining = None if UNION in seconds else sum(accumulate(trained))
+    if retraining is not None:
+        caption += f"; retraining on their union would have taken {retraining:,.0f} s"
     return [
         chart_of(
             "merges", caption, series, "seconds of training and merging", "recall",
-            shares=True, chosen=sum(accumulate(trained)), mark="retraining", lines=False,
+            shares=True, chosen=retraining, mark="retraining", lines=False,
         )
     ]  # fmt: skip
 

@@ -23,7 +23,7 @@ from memo_ray.evaluation.learning import (
     recall_by_step,
     weakest,
 )
-from memo_ray.evaluation.report.highlights import Chart, chart_of
+from memo_ray.evaluation.report.highlights import Chart, chart_of, study_note
 from memo_ray.evaluation.report.samples import document_titles
 from memo_ray.evaluation.summary import EPOCH_NAME, corpus_name, of_stage
 from memo_ray.rows import Answer, LedgerEntry, Reflection
@@ -85,13 +85,15 @@ def learned(summary: Mapping[str, Any], artefacts: Sequence[Artifact], answers: 
     every = [row for rows in reflections.values() for row in rows]
     epochs = sorted({row.system for row in held_out if EPOCH_NAME.match(row.system)}, key=epoch_of)
     by_epoch = [row for row in held_out if row.system in epochs]
-    charts = step_charts(recall_by_step(by_epoch, every, ledger), epochs) if len(epochs) > 1 else []
+    note = study_note(summary)
+    charts = step_charts(recall_by_step(by_epoch, every, ledger), epochs, note) if len(epochs) > 1 else []
+    studied = summary["training"].get("study", {}).get("epochs", [])
     documents = recall_by_document(by_epoch, ledger)
     titles = document_titles(artefacts)
     lines = curve(documents, epochs)
     worst = weakest(documents[epochs[-1]], DOCUMENTS) if epochs else []
     return Learned(
-        epochs=[str(epoch_of(name)) for name in epochs],
+        epochs=[str(number) + " (study)" * (number in studied) for number in map(epoch_of, epochs)],
         charts=charts,
         documents=[(titles.get(name, name), lines[name]) for name in worst],
         total=len(lines),
@@ -105,14 +107,14 @@ def epoch_of(system: str) -> int:
     return int(system.rpartition("-")[2])
 
 
-def step_charts(table: Table, epochs: Sequence[str]) -> list[Chart]:
-    """Held-out recall by the step that made the pair which is asked in other words."""
+def step_charts(table: Table, epochs: Sequence[str], note: str = "") -> list[Chart]:
+    """Held-out recall by the step that made the pair which is asked in other words; `note` ends the caption."""
     numbers = [float(epoch_of(name)) for name in epochs]
     series = {
         step: [(x, y) for x, y in zip(numbers, values, strict=True) if y is not None]
         for step, values in curve(table, epochs).items()
     }
-    caption = "Held-out recall by epoch and by the step that made the pair"
+    caption = f"Held-out recall by epoch and by the step that made the pair{note}"
     return [chart_of("steps", caption, series, "epoch", "recall", shares=True)] if series else []
 
 

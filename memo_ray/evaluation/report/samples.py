@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from memo_ray.artifacts.store import Artifact
+from memo_ray.artifacts.tables import iterate_rows
 from memo_ray.evaluation.asked import evenly
 from memo_ray.evaluation.summary import of_stage
 from memo_ray.rows import Reject
@@ -37,8 +39,10 @@ def reflections(artefacts: Sequence[Artifact]) -> list[ReflectionRow]:
     found: list[ReflectionRow] = []
     made_by = of_stage(artefacts, "synthesis")
     for made in made_by:
-        table = pq.read_table(made.path("reflections.parquet")).sort_by(BY_STEP)
-        shown = evenly(range(table.num_rows), max(1, REFLECTIONS // len(made_by)))
+        with pq.ParquetFile(made.path("reflections.parquet")) as file:
+            table = file.read()
+        order = pc.sort_indices(table, BY_STEP).to_pylist()  # type: ignore[attr-defined]
+        shown = evenly(order, max(1, REFLECTIONS // len(made_by)))
         rows = table.take(pa.array(shown, pa.int64())).to_pylist()
         sources = document_ids([made], {row["reflection_id"] for row in rows})
         for row in rows:
@@ -63,14 +67,10 @@ def document_ids(artefacts: Iterable[Artifact], reflection_ids: set[str]) -> dic
     found: dict[str, list[str]] = {}
     for made in artefacts:
         if reflection_ids and made.record.rows.get("ledger"):
-            table = pq.read_table(
-                made.path("ledger.parquet"),
-                columns=["reflection_id", "document_ids"],
-                filters=[("reflection_id", "in", reflection_ids)],
-            )
-            for row in table.to_pylist():
-                known = found.get(row["reflection_id"], [])
-                found[row["reflection_id"]] = list(dict.fromkeys([*known, *row["document_ids"]]))
+            for row in iterate_rows(made.path("ledger.parquet"), ["reflection_id", "document_ids"]):
+                if row["reflection_id"] in reflection_ids:
+                    known = found.get(row["reflection_id"], [])
+                    found[row["reflection_id"]] = list(dict.fromkeys([*known, *row["document_ids"]]))
     return found
 
 
@@ -78,6 +78,6 @@ def document_titles(artefacts: Iterable[Artifact]) -> dict[str, str]:
     """Every document's title, or its id where it has none."""
     titles: dict[str, str] = {}
     for made in of_stage(artefacts, "corpus"):
-        table = pq.read_table(made.path("documents.parquet"), columns=["document_id", "title"])
-        titles |= {row["document_id"]: row["title"] or row["document_id"] for row in table.to_pylist()}
+        rows = iterate_rows(made.path("documents.parquet"), ["document_id", "title"])
+        titles |= {row["document_id"]: row["title"] or row["document_id"] for row in rows}
     return titles

@@ -72,11 +72,12 @@ def test_a_run_with_a_preset_comes_back_from_json() -> None:
         ({"preset": "qwen"}, r"training\.preset: .*'qwen2\.5-1\.5b-full'.*got \"qwen\""),
         ({"lora": {"rnk": 2}}, r"training\.lora\.rnk: unknown key; did you mean rank\?"),
         ({"lora": {"rank": 0}}, r"training\.lora\.rank: .*greater than or equal to 1"),
+        ({"study": {"times": 0}}, r"training\.study\.times: .*greater than or equal to 1"),
         (
             {"gradient_checkpointing": False, "checkpoint_keep": "attention"},
             r"checkpoint_keep: attention means nothing with gradient_checkpointing: false",
         ),
-        ({"compile": True, "checkpoint_keep": "products"}, r"checkpoint_keep: products cannot be combined"),
+        ({"compile": True, "checkpoint_keep": "attention"}, r"checkpoint_keep: attention cannot be combined"),
     ],
 )
 def test_mistakes_are_named(keys: dict[str, Any], message: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from memo_ray.evaluation.report.learned import Learned, learned, room
 from memo_ray.evaluation.report.report import render_report, write_report
-from memo_ray.evaluation.summary import build_summary
+from memo_ray.evaluation.summary import build_summary, summary_table
 from memo_ray.rows import Answer, LedgerEntry, Reflection
 from tests.unit.evaluation.conftest import Make, SmallRun
 
@@ -31,6 +31,17 @@ def test_the_page_and_the_tables_tell_it(small_run: SmallRun, tmp_path: Path) ->
     data = json.loads((tmp_path / "report" / "tables.json").read_text())["learned"]
     assert data["epochs"] == ["1", "2", "3"]
     assert data["documents"][0] == {"document": "Harbour", "recall": [0.0, 0.0, 0.5]}
+
+
+def test_a_pass_of_study_is_told_as_one(small_run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    (training,) = [made for made in small_run.artefacts if made.record.stage == "training"]
+    study = {"epochs": [3], "wrong_before": 5, "wrong_after": 1, "seconds": 2.0}
+    monkeypatch.setitem(training.record.facts, "study", study)  # other tests see the same artefact
+    summary = small_run.summary()
+    assert learned(summary, small_run.artefacts, small_run.answers).epochs == ["1", "2", "3 (study)"]
+    assert "5 reflections wrong before study, 1 after (epoch 3, chosen)" in summary_table(summary)
+    page = render_report(summary, small_run.artefacts, small_run.answers, [], {})
+    assert "wrong after study" in page and "before it 5" in page and "epoch 3: study of what was wrong" in page
 
 
 def test_nothing_held_out_is_nothing_learnt(small_run: SmallRun) -> None:

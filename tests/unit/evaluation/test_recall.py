@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memo_ray.evaluation.recall import choice_facts, choose_epoch, held_out_recall, recall_table
+from memo_ray.evaluation.recall import choice_facts, choose_epoch, held_out_recall, is_study, recall_table
 from memo_ray.rows import Answer
 
 EPOCHS = ["epoch-1", "epoch-2", "epoch-10"]
@@ -60,3 +60,9 @@ def test_an_epoch_whose_prompts_all_failed_is_not_chosen() -> None:
 def test_no_epochs_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="at least one epoch"):
         choose_epoch([], [])
+
+
+def test_an_epoch_of_study_is_known_by_the_trainings_facts() -> None:
+    facts = {"study": {"epochs": [4], "wrong_before": 3, "wrong_after": 0}}
+    assert is_study("epoch-4", facts)
+    assert not is_study("epoch-3", facts) and not is_study("epoch-4", {})

@@ -162,9 +162,9 @@ def test_charts_need_two_points(small_run: SmallRun) -> None:
 
 def test_merges_are_drawn_against_what_retraining_would_have_cost() -> None:
     rows = [
-        {"method": "ties", "recall": 0.5, "merge_seconds": 2.0},
-        {"method": "ties", "recall": 0.4, "merge_seconds": 3.0},
-        {"method": "dare_linear", "recall": 0.2, "merge_seconds": 1.0},
+        {"recipe_id": "ties-d0.5", "method": "ties", "recall": 0.5, "merge_seconds": 2.0},
+        {"recipe_id": "ties-d0.3", "method": "ties", "recall": 0.4, "merge_seconds": 3.0},
+        {"recipe_id": "dare-linear-d0.5", "method": "dare_linear", "recall": 0.2, "merge_seconds": 1.0},
     ]
     memories = {name: {"training_seconds": seconds} for name, seconds in (("a", 100.0), ("b", 50.0), ("c", 30.0))}
     summary = {"training": {"memories": memories}, "merging": {"table": rows}}
@@ -175,6 +175,33 @@ def test_merges_are_drawn_against_what_retraining_would_have_cost() -> None:
     assert chart.rows == [(181.0, [None, 0.2]), (182.0, [0.5, None]), (183.0, [0.4, None])]
     assert "retraining" in chart.svg
     assert cost_of_merging(summary | {"merging": {}}) == []
+
+
+def test_merges_stand_beside_retraining_and_routing_that_were_measured() -> None:
+    rows = [
+        {"recipe_id": "linear", "method": "linear", "recall": 0.4, "merge_seconds": 2.0},
+        {"recipe_id": "ties-d0.5", "method": "ties", "recall": 0.5, "merge_seconds": 3.0},
+    ]
+    ways = {"union": (0.9, 270.0), "routed-all": (0.8, 160.0), "memory-a": (0.45, 105.0),
+            "linear": (0.4, 162.0), "ties-d0.5": (0.5, 163.0)}  # fmt: skip
+    memories = {name: {"training_seconds": seconds} for name, seconds in (("a", 100.0), ("b", 50.0), ("union", 108.0))}
+    summary = {
+        "training": {"memories": memories},
+        "merging": {
+            "table": rows,
+            "ways": [{"way": way, "recall": recall, "seconds": cost} for way, (recall, cost) in ways.items()],
+        },
+    }
+    (chart,) = cost_of_merging(summary)
+    assert chart.caption.endswith("the cost of 2 corpora that arrive one after the other")
+    assert chart.series == ["linear", "ties", "union, retrained", "routed, to all"]
+    assert chart.rows == [
+        (160.0, [None, None, None, 0.8]),
+        (162.0, [0.4, None, None, None]),
+        (163.0, [None, 0.5, None, None]),
+        (270.0, [None, None, 0.9, None]),
+    ]
+    assert "union, retrained" in chart.svg and ">retraining<" not in chart.svg
 
 
 def test_headline_names_the_last_system_without_a_memory(small_run: SmallRun) -> None:

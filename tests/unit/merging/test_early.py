@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from memo_ray.config.merging import MergingConfig
+from memo_ray.config.merging import Linear, MergingConfig
 from memo_ray.errors import MergeError
 from memo_ray.merging import checks
 from memo_ray.merging.checks import check
+from memo_ray.merging.merge import MergeJob, merge
 from memo_ray.merging.stage import check_trained
 from tests.unit.merging.tiny import make_base, make_memories, rewrite
 
@@ -49,3 +50,12 @@ def test_the_first_epochs_of_a_run_are_checked(made: Path) -> None:
     rewrite(made / "b", with_a_short_norm_and_a_twin)
     with pytest.raises(MergeError, match=r"/b: model\.norm\.weight has the shape"):
         check_trained(config, made / "base", results)
+
+
+def test_a_place_where_no_folder_can_be_made_is_named(made: Path) -> None:
+    (made / "file").write_text("no folder")
+    memories = {"a": made / "a", "b": made / "b"}
+    job = MergeJob(recipes=(Linear(method="linear"),), base=made / "base", memories=memories)
+    with pytest.raises(MergeError, match=r"/file: no folder can be made there \(.+\); name another place"):
+        merge(job, made / "file" / "out")
+    assert (made / "file").read_text() == "no folder"

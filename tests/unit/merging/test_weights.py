@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from memo_ray.errors import MergeError
 from memo_ray.merging import weights
 from memo_ray.merging.headers import read_header, read_tensors
 from memo_ray.merging.weights import Output, read
@@ -50,3 +52,11 @@ def test_a_tensor_is_rounded_to_the_wanted_format(tmp_path: Path) -> None:
     tensor = read_header(tmp_path / "in.safetensors")["b.weight"]
     assert torch.equal(read(tensor, "bfloat16"), TENSORS["b.weight"].flatten().bfloat16())
     assert torch.equal(read(tensor), TENSORS["b.weight"].flatten())
+    assert torch.equal(read(tensor, "bfloat16", 4, 9), TENSORS["b.weight"].flatten()[4:9].bfloat16())
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(stored: Path) -> None:
+    tensor = max(read_header(stored).values(), key=lambda tensor: tensor.end)
+    os.truncate(stored, tensor.start)
+    with pytest.raises(MergeError, match=r"in\.safetensors: has become shorter"):
+        read(tensor)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import pyarrow as pa
 from memo_ray.config.models import OpenAIModel, SpendingLimit
 from memo_ray.errors import EngineDied, GenerationError
 from memo_ray.models.chat import ChatReply, ChatRequest
-from memo_ray.models.opening import Opener
+from memo_ray.models.opening import open_model
+from memo_ray.synthesis.ray_metrics import amounts_of
 from memo_ray.synthesis.recipe import UnitResult
 from memo_ray.synthesis.units import read_result, unit_rows
-from memo_ray.synthesis.worker import INPUT, RowWorker
+from memo_ray.synthesis.worker import INPUT, RowWorker, WorkerOpener
 from tests.ray.writing_endpoint import Endpoint, written
 from tests.unit.synthesis.conftest import Scripted, config, make_chunk
 
@@ -84,12 +86,12 @@ class Counted:
         self.times.pop(row_id, None)
 
 
-def work(opener: Opener, begun: Counted | None = None, **changes: Any) -> list[dict[str, str]]:
+def work(opener: WorkerOpener, begun: Counted | None = None, **changes: Any) -> list[dict[str, str]]:
     """Both rows through one worker at once; a row that was hit by an outage waits for nothing."""
 
     async def all_rows() -> list[dict[str, str]]:
         begins = begun or Counted()
-        actor = RowWorker("units", config(**changes), None, begins, opener=opener, retry_pauses_s=(0.0, 0.0))
+        actor = RowWorker("units", config(**changes), begins, opener, retry_pauses_s=(0.0, 0.0))
 
         async def one(row: dict[str, str]) -> dict[str, str]:
             batches = [batch async for batch in actor(pa.Table.from_pylist([row], schema=INPUT))]
@@ -100,14 +102,13 @@ def work(opener: Opener, begun: Counted | None = None, **changes: Any) -> list[d
     return asyncio.run(all_rows())
 
 
-def test_rows_share_one_engine_and_its_start_is_charged_once():
+def test_rows_share_one_engine():
     engines, begun = Engines(), Counted()
     rows = work(engines.open, begun)
     assert len(engines.opened) == 1
     results = [read_result(row["result"]) for row in rows]
     assert [row["row_id"] for row in rows] == [row["row_id"] for row in ROWS]
     assert all(result.pairs for result in results)
-    assert sum(result.cost.get("engine_starts", 0) for result in results) == 1
     assert not begun.times, "finished rows leave no mark"
 
 
@@ -117,7 +118,21 @@ def test_rows_in_flight_at_one_death_are_begun_again():
     assert (len(engines.opened), engines.closed) == (2, 1)
     results = [read_result(row["result"]) for row in rows]
     assert all(result.pairs for result in results)
-    assert sum(result.cost["engine_starts"] for result in results if result.cost.get("engine_starts")) == 2
+
+
+def test_an_engine_that_dies_while_it_starts_is_started_again_within_the_limit():
+    engines, tries = Engines(), Counter[str]()
+
+    async def fails(times: int, _: Path | None) -> Scripted:
+        tries["made"] += 1
+        if tries["made"] <= times:
+            raise EngineDied("its node is gone")
+        return await engines.open()
+
+    rows = work(partial(fails, 2), engine_restarts=2)
+    assert all(read_result(row["result"]).pairs for row in rows) and tries["made"] == 3
+    assert all("its node is gone" in row["error"] for row in work(partial(fails, 9), engine_restarts=2))
+    assert tries["made"] == 6, "three more tries for both rows together"
 
 
 def test_a_row_in_flight_at_two_deaths_is_given_up_and_says_so():
@@ -127,6 +142,7 @@ def test_a_row_in_flight_at_two_deaths_is_given_up_and_says_so():
         assert row["error"] == "" and not result.pairs
         (loss,) = result.losses
         assert (loss.reason, loss.detail) == ("engine", "in flight at 2 engine deaths")
+        assert amounts_of(result)["direct"]["rejects"] == 1
         payload = next(r["payload"] for r in ROWS if r["row_id"] == row["row_id"])
         assert loss.chunk_id == json.loads(payload)["chunks"][0]["chunk_id"]
 
@@ -197,7 +213,8 @@ def test_at_a_spending_limit_the_rows_end_and_a_higher_one_pays_for_no_prompt_tw
         generator = OpenAIModel(
             engine="openai", base_url=f"http://127.0.0.1:{endpoint.port}/v1", model="m", spending=spending
         )
-        actor = RowWorker("units", config(generator=generator), None, Counted(), tmp_path / "replies.jsonl")
+        opener = partial(open_model, generator, None)
+        actor = RowWorker("units", config(generator=generator), Counted(), opener, tmp_path / "replies.jsonl")
 
         async def one(row: dict[str, str]) -> dict[str, str]:
             batches = [batch async for batch in actor(pa.Table.from_pylist([row], schema=INPUT))]
@@ -226,7 +243,7 @@ def test_a_killed_row_asks_an_engine_only_what_was_not_answered(tmp_path: Path):
     async def one(engines: Outage, most: int) -> UnitResult | None:
         """The first row, through an engine that ends with the process at its prompt number `most`."""
         actor = RowWorker(
-            "units", config(), None, Counted(), tmp_path / "replies.jsonl", lambda: observed.append, engines.open
+            "units", config(), Counted(), engines.open, tmp_path / "replies.jsonl", lambda: observed.append
         )
         task = asyncio.ensure_future(anext(actor(pa.Table.from_pylist(ROWS[:1], schema=INPUT))))
         while not task.done():
@@ -250,6 +267,6 @@ def test_a_killed_row_asks_an_engine_only_what_was_not_answered(tmp_path: Path):
 
 def test_a_hanging_engine_is_replaced():
     engines = Engines(hanging=1)
-    rows = work(engines.open, no_progress_s=0.2)
+    rows = work(engines.open, no_progress_s=1.0)
     assert (len(engines.opened), engines.closed) == (2, 1)
     assert all(read_result(row["result"]).pairs for row in rows)

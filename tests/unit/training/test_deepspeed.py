@@ -20,3 +20,9 @@ def test_a_cpu_worker_uses_the_cores_that_it_was_given() -> None:
     assert environment(gpu=False, cpus=2)["OMP_NUM_THREADS"] == "2"
     assert environment(gpu=False, cpus=2)["DS_ACCELERATOR"] == "cpu"
     assert "DS_ACCELERATOR" not in environment(gpu=True, cpus=1)
+
+
+def test_one_worker_sends_gradients_to_nobody() -> None:
+    alone, several = (settings(TrainingConfig(), gpu=True, workers=workers)["zero_optimization"] for workers in (1, 2))
+    assert (alone["overlap_comm"], alone["reduce_scatter"]) == (False, False)
+    assert (several["overlap_comm"], several["reduce_scatter"]) == (True, True)

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from memo_ray.training.attention import Attention
 from memo_ray.training.batches import NO_TARGET
 from memo_ray.training.loading import head_is_linear
-from memo_ray.training.loss import linear_cross_entropy
+from memo_ray.training.loss import LIGER_LOGITS_AT_ONCE, _fewer_chunks, linear_cross_entropy
 
 TOKENS, SIZE, WORDS = 37, 16, 211
 
@@ -124,3 +124,15 @@ def test_a_head_that_does_more_than_a_product_is_found_out() -> None:
     )  # fmt: skip
     assert head_is_linear(LlamaForCausalLM(shape), Attention("eager"))
     assert not head_is_linear(Scaled(shape), Attention("eager"))
+
+
+def test_ligers_loss_is_asked_for_few_large_chunks() -> None:
+    def newer(chunk_mem_const: int = 1) -> None: ...
+
+    def older() -> None: ...
+
+    # Liger makes about vocabulary / (hidden size * constant) chunks of the tokens.
+    (constant,) = _fewer_chunks(newer, tokens=8192, vocabulary=151_936, size=1536).values()
+    assert constant * 8192 * 1536 <= LIGER_LOGITS_AT_ONCE < (constant + 1) * 8192 * 1536
+    assert _fewer_chunks(newer, tokens=10**9, vocabulary=151_936, size=1536) == {"chunk_mem_const": 1}
+    assert _fewer_chunks(older, tokens=8192, vocabulary=151_936, size=1536) == {}
