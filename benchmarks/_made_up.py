@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from memo_ray.artifacts.store import Artifact, Store
+from memo_ray.artifacts.tables import iterate_rows
 from memo_ray.models.chat import ChatRequest
 from memo_ray.rows import Chunk, Document, Group, content_id
 
@@ -85,21 +86,27 @@ def corpus(root: Path, documents: int, words: int, groups: int = 1) -> Artifact:
     found = store.find("corpus", identity)
     if found is not None:
         return found
-    rows, chunks = [], []
-    for number in range(documents):
-        draw = random.Random(f"document {number}")
-        text = " ".join(draw.choices(ENGLISH, k=words))
-        name = f"made-up-{number:07d}"
-        rows.append(Document(name, f"Article {number}", text, "", f"{name}.md"))
-        chunks.append(Chunk(content_id("chunk", name), name, 0, "", text, words, 0, len(text), ""))
+    # Made while they are written: the process that makes them may be the one whose memory is measured.
+    names = [f"made-up-{number:07d}" for number in range(documents)]
+    texts = (" ".join(random.Random(f"document {number}").choices(ENGLISH, k=words)) for number in range(documents))
+    rows = (
+        Document(name, f"Article {n}", text, "", f"{name}.md")
+        for n, (name, text) in enumerate(zip(names, texts, strict=True))
+    )
     size = -(-documents // groups)
-    grouped = [
-        Group(f"group-{start}", "label", [chunk.chunk_id for chunk in chunks[start : start + size]])
+    grouped = (
+        Group(f"group-{start}", "label", [content_id("chunk", name) for name in names[start : start + size]])
         for start in range(0, documents, size)
-    ]
+    )
     with store.attempt("corpus", "corpus", identity, {}, {}) as attempt:
         attempt.write("documents", rows, Document)
-        attempt.write("chunks", chunks, Chunk)
+        read = iterate_rows(attempt.folder / "documents.parquet", ["document_id", "text"])
+        chunks = ((row["document_id"], row["text"]) for row in read)
+        attempt.write(
+            "chunks",
+            (Chunk(content_id("chunk", name), name, 0, "", text, words, 0, len(text), "") for name, text in chunks),
+            Chunk,
+        )
         attempt.write("groups", grouped, Group)
     found = store.find("corpus", identity)
     assert found is not None

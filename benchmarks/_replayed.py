@@ -235,6 +235,8 @@ async def plain(tape: Tape, config: VllmModel, path: Path, windows: int, at_once
             break
         gate = asyncio.Semaphore(at_once)
         await asyncio.gather(*(document(entries, model, seen, gate) for entries in documents.values()))
+    while not (tape.folder / "stop").exists():
+        await asyncio.sleep(LOOK_S)  # the other arm may be in the last window still
     await model.close()
 
 

@@ -10,6 +10,7 @@ DATA: a folder with `musique/` (`dev200_full.jsonl.gz`, `paper1000_ids_and_negat
 
     PART.jsonl.xz    every reflection: question, answer, step, kind, split, documents, licence
     PART-read.jsonl  `--read` of them drawn over the steps, each with its text, to be read by a person
+    PART-lost.jsonl  `--read` of the pairs that were lost, with the reason
     PART.json        what is printed
 """
 
@@ -142,13 +143,20 @@ def write(corpus: Artifact, synthesis: Artifact, options: argparse.Namespace) ->
             texts = {chunks[name].title or name: chunks[name].text for name in new}
             line = {"step": row.step, "kind": entry.kind, "q": row.question, "a": row.answer, "texts": texts}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    rejects = Counter(f"{row.step}/{row.reason}" for row in synthesis.rows("rejects", Reject))
+    lost = synthesis.rows("rejects", Reject)
+    with (options.out / f"{options.part}-lost.jsonl").open("w", encoding="utf-8") as file:
+        for row in random.Random(0).sample(lost, min(len(lost), options.read)):
+            line = {"step": row.step, "reason": row.reason, "detail": row.detail, "reply": row.reply}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    rejects = Counter(f"{row.step}/{row.reason}" for row in lost)
+    details = Counter(row.detail for row in lost if row.reason == "malformed")
     return {
         "documents": len(titles),
         "chunks": len(chunks),
         "kept": dict(Counter(row.step for row in rows if row.split == "train")),
         "held_out": sum(row.split == "held_out" for row in rows),
         "lost": dict(rejects.most_common(40)),
+        "malformed": dict(details.most_common(20)),
         "first_try": round(first_try(synthesis.record.facts["by_step"]), 4),
         "by_step": synthesis.record.facts["by_step"],
         "cost": synthesis.record.cost,

@@ -118,7 +118,8 @@ async def delayed(port: int, target: int, seconds: float) -> None:
 def start_server(latency_s: float) -> tuple[list[subprocess.Popen[str]], str]:
     """moto's server and the delay before it, each a process of its own."""
     code = (
-        "from moto.server import ThreadedMotoServer; import time\n"
+        "from moto.server import ThreadedMotoServer; import logging, time\n"
+        "logging.getLogger('werkzeug').setLevel(logging.ERROR)\n"
         "server = ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False); server.start()\n"
         "print(server.get_host_and_port()[1], flush=True); time.sleep(1e6)"
     )

@@ -243,13 +243,16 @@ def measure(options: argparse.Namespace, folder: Path, deadline: float) -> dict[
 
 def replay(config: SynthesisConfig, made: Artifact, model: Path, folder: Path) -> float:
     """The stage on the tape; seconds from its last reply until its tables are written."""
-    import ray
+    import ray.data
 
     from memo_ray.ray_session import session
     from memo_ray.synthesis.ray_synthesis import synthesise
 
     with session(folder / "logs"), Store(folder).attempt("synthesis", "synthesis", "1" * 64, {}, {}) as attempt:
         assert ray.is_initialized()
+        # A window's documents must come before the next window's, whichever file of the input they are in: with all
+        # places in flight taken by documents whose turn has not come, neither would.
+        ray.data.DataContext.get_current().execution_options.preserve_order = True
         synthesise(config, made, model, attempt, unheard, opener=partial(open_replayed, folder))
         stopped = folder / "stop"
         return time.time() - stopped.stat().st_mtime if stopped.exists() else 0.0

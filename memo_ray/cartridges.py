@@ -6,20 +6,26 @@ import json
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from memo_ray.artifacts.fingerprint import fingerprint
 from memo_ray.config.cartridges import CartridgeTraining
+from memo_ray.config.comparison import Cartridge
 from memo_ray.config.loading import explain, set_key
 from memo_ray.config.models import VllmModel
+from memo_ray.config.run import RunConfig
+from memo_ray.config.serving import ServingConfig
 from memo_ray.console import Console
 from memo_ray.errors import ConfigError, TrainingError
 from memo_ray.quiet import print_json
 from memo_ray.results import stored_results
 from memo_ray.rows import Document, LedgerEntry, Reflection
 from memo_ray.workspace import Workspace, open_run
+
+if TYPE_CHECKING:
+    from memo_ray.pipeline import Results
 
 VERSION = 1
 """Raised when training changes what it makes."""
@@ -33,12 +39,42 @@ def cartridge(options: Namespace) -> int:
         print_json({"adapters": adapters, "documents": facts})
     else:
         print(f"{len(facts)} cartridges: {adapters}")
-        print(f"next: a system {{kind: cartridge, base: ..., adapters: {adapters}}} in evaluation.comparison")
+        base = f"base: {options.base}, " if options.base else ""
+        print(f"next: a system {{kind: cartridge, {base}adapters: {adapters}}} in evaluation.comparison")
     return 0
 
 
+def with_cartridges(run: Workspace, results: Results) -> RunConfig:
+    """The run's config with the cartridges that a comparison leaves to be made, trained and named.
+
+    Raises as `train_cartridges`.
+    """
+    comparison = run.config.evaluation.comparison
+    if comparison is None:
+        return run.config
+    systems = []
+    for place, system in enumerate(comparison.systems):
+        if not isinstance(system, Cartridge):
+            systems.append(system)
+            continue
+        base = system.base or weights_of(run.config.serving, f"evaluation.comparison.systems.{place}.base")
+        adapters = system.adapters or train_cartridges(run, system.training, base, results)[0]
+        systems.append(system.model_copy(update={"base": base, "adapters": adapters}))
+    comparison = comparison.model_copy(update={"systems": tuple(systems)})
+    return run.config.model_copy(
+        update={"evaluation": run.config.evaluation.model_copy(update={"comparison": comparison})}
+    )
+
+
+def weights_of(serving: ServingConfig, key: str) -> str:
+    """The executive's model. Raises ConfigError for an endpoint; `key` is what its user sets instead."""
+    if isinstance(serving.executive, VllmModel):
+        return serving.executive.model
+    raise ConfigError(f"{key}: the run's executive is an endpoint, whose weights are not here; name its model")
+
+
 def train_cartridges(
-    workspace: Workspace, settings: CartridgeTraining, base: str | None = None
+    workspace: Workspace, settings: CartridgeTraining, base: str | None = None, results: Results | None = None
 ) -> tuple[str, dict[str, dict[str, Any]]]:
     """The folder of adapters, one a document, and each one's facts; a document that is there already is passed over.
 
@@ -50,14 +86,11 @@ def train_cartridges(
     from memo_ray.models.sources import resolve
     from memo_ray.training.cartridge import pairs_by_document, train_cartridge
 
-    results = stored_results(workspace)
+    results = results or stored_results(workspace)
     if not results.synthesis:
         raise ConfigError(f"{workspace.where}: has no finished synthesis; `memo run --until synthesis` first")
-    executive = workspace.config.serving.executive
-    if base is None and not isinstance(executive, VllmModel):
-        raise ConfigError("--base: the run's executive is an endpoint, whose weights are not here; name its model")
-    named = base or getattr(executive, "model", "")
-    source = resolve(named, None, "--base" if base else "serving.executive.model")
+    key = "base" if base else "serving.executive.model"
+    source = resolve(base or weights_of(workspace.config.serving, "--base"), None, key)
     made = {name: artifact.record.digest for name, artifact in results.synthesis.items()} | {"base": source.digest}
     identity = fingerprint("cartridge", VERSION, settings.model_dump(mode="json"), made)
     place = workspace.place.child(f"cartridges/{identity[:16]}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from contextlib import nullcontext
 
@@ -15,6 +16,7 @@ HOMES = {
     "cartridge": "memo_ray.cartridges",
     "doctor": "memo_ray.preflight",
     "gc": "memo_ray.housekeeping",
+    "push": "memo_ray.pushing",
     "stop": "memo_ray.stopping",
 }
 """Verbs that are not in `commands`, and their modules."""
@@ -24,6 +26,8 @@ STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return its exit status."""
     options = parser().parse_args(arguments)
+    # A notebook's kernel names a backend of its own, which is not installed here; charts are drawn without any.
+    os.environ.pop("MPLBACKEND", None)
     # Only now: the verbs' module brings in pydantic and the artefact store.
     from memo_ray.errors import MemoError
     from memo_ray.quiet import json_alone, quiet_ray
@@ -36,11 +40,30 @@ def main(arguments: list[str] | None = None) -> int:
     except MemoError as error:
         print(f"memo {options.verb}: {error}", file=sys.stderr)
         return error.exit_status
+    except ModuleNotFoundError as error:
+        from memo_ray.extras import remedy
+
+        line = remedy(error.name or "")
+        if not line:
+            raise
+        print(f"memo {options.verb}: {line}", file=sys.stderr)
+        return MemoError.exit_status
     except KeyboardInterrupt:
         print(f"memo {options.verb}: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
+
+
+class Version(argparse.Action):
+    """`--version`, looked up in the installed package only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print it and exit."""
+        from importlib.metadata import version
+
+        print(f"memo-ray {version('memo-ray')}")
+        parser.exit()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
         description="Train a small memory model on your documents, and let any large model ask it.",
         epilog="Begin with `memo init DOCS`, then `memo run run.yaml`.",
     )
+    top.add_argument("--version", action=Version, nargs=0, help="print memo-ray's version")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     init = verbs.add_parser("init", help="look at documents and machine, and write run.yaml")
@@ -117,6 +141,11 @@ def parser() -> argparse.ArgumentParser:
     submit.add_argument("--until", choices=STAGES, help="stop after this stage")
     submit.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[],
                         help="replace a value of the file")  # fmt: skip
+    submit.add_argument(
+        "--install",
+        choices=("cpu", "gpu"),
+        help="have each job install its part of this lock, where the nodes' image lacks packages",
+    )
     submit.add_argument("--no-wait", action="store_true", help="submit the next stage and return at once")
     submit.add_argument("--stop", action="store_true", help="stop the run's jobs instead")
 
@@ -168,6 +197,12 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--output", default="export", help="a new or empty folder (default: export)")
     export.add_argument("--licence", default="", help="the memory's licence for its card, as apache-2.0")
     export.add_argument("--reflections-only", action="store_true", help="leave the memory out")
+
+    push = verbs.add_parser("push", help="publish the memory with its model card on a hub or in a bucket")
+    push.add_argument("run", metavar="RUN")
+    push.add_argument("to", metavar="TO", help="hf://OWNER/NAME or s3://BUCKET/PREFIX")
+    push.add_argument("--licence", default="", help="the memory's licence for its card, as apache-2.0")
+    push.add_argument("--public", action="store_true", help="a hub's repository that everybody may read")
 
     doctor = verbs.add_parser("doctor", help="what is wrong with this machine, and the remedy")
     doctor.add_argument("buckets", metavar="s3://BUCKET/PREFIX", nargs="*", help="where a run will lie, to be tried")

@@ -186,7 +186,7 @@ def submit(options: Namespace) -> int:
         return 0
     wanted = STAGES[: STAGES.index(options.until or STAGES[-1]) + 1]
     stages = [stage for stage in wanted if stage != "merging" or workspace.config.merging is not None]
-    submit_jobs(workspace, stages, options.address, wait=not options.no_wait)
+    submit_jobs(workspace, stages, options.address, wait=not options.no_wait, install=options.install or "")
     print(f"next: memo status {workspace.where}")
     return 0
 
@@ -268,13 +268,16 @@ def status(options: Namespace) -> int:
 
 def report(options: Namespace) -> int:
     """`memo report RUN`: write summary and report again from whatever is finished."""
+    from memo_ray.accounts import spent_text
     from memo_ray.results import finish, stored_results
 
     workspace = open_run(options.run, Console())
     results = stored_results(workspace)
     if not results.all():
         raise ConfigError(f"{workspace.where}: has no finished stage; run `memo run {workspace.where}/run.yaml` first")
-    finish(workspace, results, seconds=None, again=True, against=options.against)
+    cost = finish(workspace, results, seconds=None, again=True, against=options.against)["cost"]
+    print(f"artefacts: {spent_text(cost, cost['currency'])}")
+    print(f"with attempts that failed: {spent_text(cost['all_attempts'], cost['currency'])}")
     print(f"{workspace.where}/report.html")
     return 0
 

@@ -44,15 +44,18 @@ def export_run(workspace: Workspace, output: Path, licence: str = "", *, memory:
         written.append(path)
     if folder is not None:
         shutil.copytree(local_folder(folder), output / MEMORY)
-        card = card_of(workspace, results, chosen_by, licence or base_licence(Path(workspace.config.training.base)))
+        card = card_of(workspace, chosen_by, licence)
         (output / MEMORY / CARD).write_text(model_card(card), encoding="utf-8")
         written.append(output / MEMORY)
     return written
 
 
-def card_of(workspace: Workspace, results: Results, chosen_by: str, licence: str) -> Card:
-    """What the card of the run's memory says, from the records of its artefacts."""
-    config = workspace.config
+def card_of(workspace: Workspace, chosen_by: str, licence: str = "") -> Card:
+    """What the card of the run's memory says, from the records of its artefacts.
+
+    `licence`: of the memory; empty: what its base's own README names.
+    """
+    config, results = workspace.config, stored_results(workspace)
     artifact = results.merging or next(iter(results.training.values()))
     recipe = config.training.model_dump(mode="json", exclude_defaults=False)
     if results.merging is not None:
@@ -66,7 +69,7 @@ def card_of(workspace: Workspace, results: Results, chosen_by: str, licence: str
         recipe=recipe,
         recall=recall_of(results),
         chosen_by=chosen_by,
-        licence=licence,
+        licence=licence or base_licence(Path(config.training.base)),
         document_licences={name: licences_of(made) for name, made in results.synthesis.items()},
         version=artifact.record.versions.get("memo-ray", ""),
     )

@@ -27,4 +27,4 @@ def check_models(run: Workspace, wanted: tuple[str, ...]) -> None:
         if run.config.evaluation.comparison is not None:
             from memo_ray.evaluation.served_comparison import check_keys
 
-            check_keys(run.config.evaluation.comparison, run.config.serving.protocol)
+            check_keys(run.config.evaluation.comparison, run.config.serving)

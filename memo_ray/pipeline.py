@@ -18,7 +18,7 @@ from memo_ray.artifacts.fingerprint import fingerprint
 from memo_ray.artifacts.record import read_by_synthesis
 from memo_ray.artifacts.store import Artifact, Attempt
 from memo_ray.config.corpus import CorpusConfig
-from memo_ray.config.training import TrainingConfig
+from memo_ray.config.training import NO_RECIPE, TrainingConfig
 from memo_ray.errors import ConfigError
 from memo_ray.rows import LedgerEntry, Reflection, Reject
 from memo_ray.workspace import Workspace
@@ -29,15 +29,12 @@ if TYPE_CHECKING:
 STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 """In this order. Serving is not an artefact: evaluation starts it for its protocol questions, `memo serve` for good."""
 
-VERSIONS = {"corpus": 2, "synthesis": 4, "training": 3, "advice": 2, "merging": 2, "evaluation": 4}
+VERSIONS = {"corpus": 2, "synthesis": 4, "training": 3, "advice": 2, "merging": 2, "evaluation": 5}
 """Raised when a stage's code changes what it makes; part of the fingerprint."""
 
 NOT_SEMANTIC = {
     "corpus": {"paths", "questions", "benchmark", "reflections", "name", "max_reject_share"},
-    "training": {
-        *("base", "revision", "workers", "cpus_per_worker", "max_failures", "micro_batch_tokens", "state_every_s"),
-        *("preset", "preset_dataset", "gradient_checkpointing", "checkpoint_keep", "packing", "compile", "tracking"),
-    },
+    "training": set(NO_RECIPE),
     "merging": {"max_concurrent", "recipes_per_pass", "overlap", "threads", "advise", "probe_questions"},
     "protocol": {"parallel_sub_questions"},
 }
@@ -231,18 +228,18 @@ def make_merging(run: Workspace, results: Results, may_run: bool) -> Artifact:
 
 def make_evaluation(run: Workspace, results: Results, may_run: bool) -> Artifact:
     """Questions and systems → `answers`, `transcripts`, `rejects`, and which memory to serve."""
+    from memo_ray.cartridges import with_cartridges
     from memo_ray.models.opening import engine_semantics, identity, source_of
     from memo_ray.protocol.executive import digest
 
-    serving = run.config.serving
+    serving, settings = run.config.serving, with_cartridges(run, results)
     executive = source_of(serving.executive, "serving.executive")
 
     def build(attempt: Attempt) -> None:
         from memo_ray.evaluation.stage import evaluate
 
         base = base_model(run.config.training).location
-        served = executive.location if executive else None
-        evaluate(run.config, base, served, results, attempt, run.console.progress)
+        evaluate(settings, base, executive and executive.location, results, attempt, run.console.progress)
 
     config = {
         "evaluation": run.config.evaluation.model_dump(mode="json", exclude={"engine", "comparison"}),
@@ -250,10 +247,10 @@ def make_evaluation(run: Workspace, results: Results, may_run: bool) -> Artifact
         "protocol": semantic("protocol", serving.protocol),
         "prompts": digest(serving.protocol),
     }
-    if run.config.evaluation.comparison is not None:
+    if settings.evaluation.comparison is not None:
         from memo_ray.evaluation.comparison_identity import semantics
 
-        config["comparison"] = semantics(run.config.evaluation.comparison)
+        config["comparison"] = semantics(settings.evaluation.comparison)
     inputs = {made.record.name: made.record.digest for made in results.all() if made.record.stage != "advice"}
     inputs["executive"] = identity(serving.executive, executive)
     return make(run, "evaluation", "", config, inputs, build, may_run)
@@ -280,7 +277,7 @@ def make(
         raise ConfigError(f"--from: {name} is not finished with these settings; start from {stage} or earlier")
     run.preflight()
     with run.console.stage(name), run.ray(), run.store.attempt(name, stage, identity, config, inputs) as attempt:
-        build(attempt)
+        run.build(stage, attempt, build)
     made = run.store.find(name, identity)
     if made is None:
         raise ConfigError(f"{name}: its record disappeared while the run went on; run the command again")

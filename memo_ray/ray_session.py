@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 import ray.data  # configures its logger when it is imported, and would undo what is set before
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from memo_ray.artifacts.record import package_versions
 from memo_ray.errors import EnvironmentProblem
+
+CONNECT_S = 10.0
+NODE_S = 120.0
+"""How long a node may take to start a worker that says which packages it has."""
 
 OBJECT_STORE_BYTES = 512 * 2**20
 """Enough for a laptop's run; tables travel through it in blocks, models never do."""
@@ -34,9 +44,11 @@ def session(log_folder: Path) -> Iterator[None]:
         return
     address = os.environ.get("RAY_ADDRESS")
     if address:
+        check_reachable(address)
         with _failures(f"RAY_ADDRESS={address}: no Ray cluster answers there; check the address, or unset it"):
             ray.init(log_to_driver=False, logging_level=logging.ERROR)
         try:
+            check_nodes(address)
             yield
         finally:
             ray.shutdown()
@@ -89,4 +101,68 @@ def _failures(message: str) -> Iterator[None]:
     try:
         yield
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise EnvironmentProblem(f"{message} ({error})") from error
+        said = " ".join(str(error).split())
+        if versions := re.findall(r"Ray: (\S+) Python: (\S+)", said):
+            there, here = (f"Ray {ray_version} on Python {python}" for ray_version, python in versions[:2])
+            where, _, _ = message.partition(": ")
+            raise EnvironmentProblem(
+                f"{where}: the cluster has {there}, this environment {here}; install the same lock on both "
+                "(make venv), or run the stages there with `memo submit`"
+            ) from error
+        raise EnvironmentProblem(f"{message} ({said[:300]})") from error
+
+
+def check_reachable(address: str) -> None:
+    """Raise EnvironmentProblem when nothing listens at `address`: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"RAY_ADDRESS={address}: no Ray cluster answers there ({error.strerror or error}); check the address, or "
+            "unset it"
+        ) from error
+
+
+def check_nodes(address: str) -> None:
+    """Raise EnvironmentProblem naming a node without memo-ray, or without a package that shapes results here.
+
+    Looked at before any work begins; nodes that an autoscaler brings later are made from the same image.
+    """
+    wanted = sorted(package_versions())
+    looking = {}
+    for node in (node for node in ray.nodes() if node["Alive"]):
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        look: Any = ray.remote(missing_packages())
+        options = {"num_cpus": 0, "scheduling_strategy": there, "max_retries": 0}
+        looking[node["NodeID"], node["NodeManagerAddress"]] = look.options(**options).remote(wanted)
+    for (node_id, host), answer in looking.items():
+        try:
+            lacks = ray.get(answer, timeout=NODE_S)
+        except GetTimeoutError as error:
+            line = f"the node {host} starts no worker within {NODE_S:.0f} s; look at its raylet's log"
+            raise EnvironmentProblem(f"RAY_ADDRESS={address}: {line}") from error
+        except RayError as error:
+            if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id):
+                continue  # taken away meanwhile, as spot nodes are
+            said = " ".join(str(error).split())[-200:]
+            raise EnvironmentProblem(f"RAY_ADDRESS={address}: the node {host} runs no task ({said})") from error
+        if lacks:
+            line = f"the node {host} lacks {', '.join(lacks)}; install the same lock and memo-ray on every node"
+            raise EnvironmentProblem(f"RAY_ADDRESS={address}: {line}")
+
+
+def missing_packages() -> Callable[[list[str]], list[str]]:
+    """A function that finds which packages a process lacks; made here, so that it travels whole to nodes without us."""
+
+    def look(wanted: list[str]) -> list[str]:
+        import importlib.metadata
+        import importlib.util
+
+        installed = {str(one.metadata["Name"]).lower() for one in importlib.metadata.distributions()}
+        lacks = [name for name in wanted if name not in installed and name != "memo-ray"]
+        return lacks + ([] if importlib.util.find_spec("memo_ray") else ["memo-ray"])
+
+    return look

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from memo_ray.accounts import Account, spent_text
 from memo_ray.artifacts.place import Location
 from memo_ray.artifacts.registry import Registry
 from memo_ray.artifacts.store import Artifact
@@ -36,6 +37,8 @@ def finish(
     summary = build_summary(workspace.config.name, results.all(), answers, systems, known)
     if against is not None:
         add_data_ratios(summary, results, against)
+    spent = Account(workspace.config, workspace.place).spent()
+    summary["cost"] |= {"currency": workspace.config.currency, "all_attempts": dict(spent)}
     if again or evaluation or workspace.place.get("report.html") is None:
         workspace.keep("summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     if evaluation or again:
@@ -217,6 +220,8 @@ def status_text(workspace: Workspace, rows: list[dict[str, Any]]) -> str:
     for row in rows:
         counts = ", ".join(f"{count:,} {table}" for table, count in row.get("rows", {}).items() if count)
         lines.append(f"  {row['state']:<10} {row['name']:<24} {row.get('seconds', 0):6.0f} s  {counts}".rstrip())
+    if spent := Account(workspace.config, workspace.place).spent():
+        lines.append(f"  spent, with all attempts: {spent_text(spent, workspace.config.currency)}")
     if all(row["state"] == "finished" for row in rows):
         lines.append(f"next: memo serve {workspace.where}")
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ import yaml
 from memo_ray.artifacts.cache import cache_folder
 from memo_ray.artifacts.local import LocalPlace
 from memo_ray.artifacts.place import is_remote, open_place
-from memo_ray.artifacts.store import Artifact, Store
+from memo_ray.artifacts.store import Artifact, Attempt, Store
 from memo_ray.config.loading import load_run, read_run
 from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
@@ -150,6 +150,14 @@ class Workspace:
             raise StoreError(
                 f"{self.place.url}/{name}: cannot be written ({error.strerror}); check `root:` and its disk"
             ) from error
+
+    def build(self, stage: str, attempt: Attempt, build: Callable[[Attempt], None]) -> None:
+        """Have `build` make an artefact, with what that costs in its record. Raises SpendingLimitReached."""
+        from memo_ray.accounts import Account
+        from memo_ray.ray_meter import metered
+
+        with metered(Account(self.config, self.place), stage, attempt):
+            build(attempt)
 
     @contextmanager
     def ray(self) -> Iterator[None]:

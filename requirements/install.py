@@ -1,8 +1,9 @@
-"""Makes the virtual environment from a lock: `python3.11 requirements/install.py cpu .venv`.
+"""Makes a virtual environment from a lock: `python3.11 requirements/install.py cpu .venv`.
 
 pip installs uv, uv installs the lock, without resolving dependencies and checking every file's hash, and memo-ray
-itself is installed in place. A stamp is written last: an environment without a stamp, or with that of another
-lock, is made anew, so an interrupted installation is never trusted. Runs on a bare Python 3.11.
+itself is installed in place (not beside the tools of `release`, nor in `hipporag`, another package's environment). A
+stamp is written last: an environment without a stamp, or with that of another lock, is made anew, so an interrupted
+installation is never trusted. Runs on a bare Python 3.11.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 from sources import Sources, configured_sources
 
 FOLDER = Path(__file__).resolve().parent
+OURS = ("cpu", "gpu")
+"""The targets that memo-ray itself is installed for."""
 STAMP = ".installed-{target}"
 """Make's target; holds the digest of what was installed."""
 SECONDS = ".setup-seconds"
@@ -50,27 +53,36 @@ def install(target: str, environment: Path, torch_page: str) -> None:
             "pip could not install uv; check the machine's package source (`pip config list`)",
         )
         sources = configured_sources(python)
-        if target == "cpu" and not _offers_torch(python, sources):
+        if "+cpu" in torch_pin(target) and not _offers(python, sources, torch_pin(target)):
             print(f"No configured package source has torch's CPU build; taking it from {torch_page}", flush=True)
             sources = sources.with_page(torch_page)
         _uv(python, sources, ["--require-hashes", "--compile-bytecode", "-r", _lock(target)])
-        _uv(python, sources, ["--editable", str(FOLDER.parent)])
+        _ourselves(target, python, sources)
         (environment / SECONDS).write_text(f"{time.monotonic() - started:.0f}\n")
         stamp.write_text(wanted)
     else:
         python = str(environment / "bin" / "python")
-        _uv(python, configured_sources(python), ["--editable", str(FOLDER.parent)])
+        _ourselves(target, python, configured_sources(python))
     stamp.touch()
+
+
+def _ourselves(target: str, python: str, sources: Sources) -> None:
+    if target in OURS:
+        _uv(python, sources, ["--editable", str(FOLDER.parent)])
 
 
 def _lock(name: str) -> str:
     return str(FOLDER / f"{name}.txt")
 
 
-def _offers_torch(python: str, sources: Sources) -> bool:
-    """Whether a configured source has the torch that the CPU lock names."""
-    lines = Path(_lock("cpu")).read_text().splitlines()
-    pin = next(line.split()[0] for line in lines if line.startswith("torch=="))
+def torch_pin(target: str) -> str:
+    """The torch that a lock names; empty for a lock without it."""
+    lines = Path(_lock(target)).read_text().splitlines()
+    return next((line.split()[0] for line in lines if line.startswith("torch==")), "")
+
+
+def _offers(python: str, sources: Sources, pin: str) -> bool:
+    """Whether a configured source has what `pin` names."""
     command = [python, "-m", "uv", "pip", "compile", "-", "--no-deps", "-qq", *sources.arguments()]
     env = os.environ | sources.environment()
     return subprocess.run(command, input=pin, text=True, capture_output=True, env=env, check=False).returncode == 0
@@ -94,7 +106,7 @@ def _run(command: list[str], remedy: str, extra: dict[str, str] | None = None) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", choices=("cpu", "gpu"))
+    parser.add_argument("target", choices=(*OURS, "hipporag", "release"))
     parser.add_argument("environment", type=Path)
     parser.add_argument(
         "--torch-page", default=TORCH_CPU_PAGE, help="page with torch's CPU wheels, used as last resort"

@@ -1,8 +1,9 @@
-"""Writes the locks: `python requirements/lock.py [cpu] [gpu] [bootstrap]` (all of them when none is named).
+"""Writes the locks: `python requirements/lock.py [cpu] [gpu] [release] [hipporag] [bootstrap]` (all: none).
 
 Each NAME.in becomes NAME.txt: every package that the environment needs, at one version, with the hashes of its
 files, for Python 3.11 on Linux x86-64. A package in excluded.txt (and excluded-NAME.txt) is left out wherever
-it is declared. Versions already in a lock stay unless `--upgrade` is given.
+it is declared; a version in overrides-NAME.txt stands in the place of what a package asks for. Versions already in
+a lock stay unless `--upgrade` is given.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from sources import Sources, configured_sources
 
 FOLDER = Path(__file__).resolve().parent
-NAMES = ("bootstrap", "cpu", "gpu")
+NAMES = ("bootstrap", "cpu", "gpu", "hipporag", "release")
 PYTHON_VERSION = "3.11"
 PLATFORM = "x86_64-manylinux_2_28"
 
@@ -39,11 +40,13 @@ def resolve(name: str, upgrade: bool) -> int:
 
 def _compile(name: str, upgrade: bool, sources: Sources, quiet: bool) -> None:
     excluded = [path for path in (FOLDER / "excluded.txt", FOLDER / f"excluded-{name}.txt") if path.exists()]
+    overrides = FOLDER / f"overrides-{name}.txt"
     command = [
         *(sys.executable, "-m", "uv", "pip", "compile", f"requirements/{name}.in"),
         *("--output-file", f"requirements/{name}.txt", "--generate-hashes"),
         *("--python-version", PYTHON_VERSION, "--python-platform", PLATFORM),
         *(f"--excludes={path}" for path in excluded),
+        *([f"--overrides={overrides}"] if overrides.exists() else []),
         *("--no-emit-package", "memo-ray", "--no-header", "-qq" if quiet else "--quiet"),
         *(["--upgrade"] if upgrade else []),
         *sources.arguments(),

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from memo_ray.config.base import Settings
+from memo_ray.config.cartridges import CartridgeTraining
 from memo_ray.config.judging import JudgeConfig
 from memo_ray.config.models import OpenAIModel
 from memo_ray.config.protocol import ProtocolConfig
@@ -101,23 +102,30 @@ class HippoRag(Retrieval):
     """HippoRAG2, the authors' package, in a Python environment of its own; its passages go to our executive."""
 
     kind: Literal["hipporag"]
-    python: str
-    """The interpreter of an environment with the package `hipporag`."""
-    llm: OpenAIModel
-    """The endpoint that extracts facts while it indexes and filters them while it retrieves."""
-    embedding: EmbeddingEndpoint
+    python: str | None = None
+    """The interpreter of an environment with the package; none: the one that `make hipporag` makes."""
+    llm: OpenAIModel | None = None
+    """What extracts facts while it indexes and filters them while it retrieves; none: the executive."""
+    embedding: EmbeddingModel
+    query_instructions: bool = False
+    """Put the package's instructions before a question, as models of the kind of NV-Embed-V2 want it."""
+    max_tokens: int = Field(default=2048, ge=16)
+    """Longest reply when facts are extracted. The default is the package's."""
     timeout_s: float = Field(default=86_400, gt=0)
-    """Seconds for indexing, and for one batch of questions."""
+    """Seconds for indexing, and for one question."""
 
 
 class Cartridge(SystemSettings):
-    """A trained KV cache loaded onto the executive: folders with PEFT `cartridge` adapters, one a document."""
+    """A trained KV cache loaded onto the executive: PEFT `cartridge` adapters, one a document."""
 
     kind: Literal["cartridge"]
-    base: str
-    """The model that they were trained on, as a Hugging Face id or folder."""
-    adapters: str
-    """Folder or s3:// prefix with one adapter a document, as `memo cartridge` leaves them."""
+    base: str | None = None
+    """The model that they were trained on, as a Hugging Face id or folder; none: the run's executive."""
+    adapters: str | None = None
+    """Folder or s3:// prefix with one adapter a document, as `memo cartridge` leaves them; none: trained from the
+    run's reflections before the evaluation begins, and found again by a later one."""
+    training: CartridgeTraining = CartridgeTraining()
+    """How they are trained where no `adapters` are named."""
 
 
 class Memo(SystemSettings):

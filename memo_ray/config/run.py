@@ -7,8 +7,10 @@ from pydantic import Field, field_validator, model_validator
 
 from memo_ray.config.base import Settings
 from memo_ray.config.corpus import CorpusConfig
+from memo_ray.config.costs import Costs
 from memo_ray.config.evaluation import EvaluationConfig
 from memo_ray.config.merging import MergingConfig
+from memo_ray.config.models import OpenAIModel, Prices
 from memo_ray.config.serving import ServingConfig
 from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.config.training import TrainingConfig
@@ -26,6 +28,35 @@ class RunConfig(Settings):
     merging: MergingConfig | None = None
     serving: ServingConfig = ServingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    costs: Costs = Costs()
+
+    @property
+    def currency(self) -> str:
+        """What the run's prices are in."""
+        return next(iter(self._currencies()), "USD")
+
+    def _currencies(self) -> dict[str, str]:
+        """Currencies that the run's prices state, each with its key."""
+        stated = {self.costs.currency: "costs.currency"} if self.costs.currency else {}
+        for key, prices in self._token_prices().items():
+            stated.setdefault(prices.currency, f"{key}.prices.currency")
+        return stated
+
+    def _token_prices(self) -> dict[str, Prices]:
+        """Prices of the endpoints that the run pays by their tokens, each by the model's key."""
+        models = {"synthesis.generator": self.synthesis.generator, "serving.executive": self.serving.executive}
+        return {key: one.prices for key, one in models.items() if isinstance(one, OpenAIModel) and one.prices}
+
+    @model_validator(mode="after")
+    def prices_can_be_added_up(self) -> Self:
+        """Refuse prices in several currencies, and a limit in money that nothing would ever reach."""
+        if len(stated := self._currencies()) > 1:
+            said = ", ".join(f"{key} is {currency}" for currency, key in stated.items())
+            raise ValueError(f"costs: all prices of a run must be in one currency, but {said}")
+        costs = self.costs
+        if costs.max_cost is not None and not (costs.gpu_hour or costs.cpu_hour or self._token_prices()):
+            raise ValueError("costs.max_cost needs a price: costs.gpu_hour, costs.cpu_hour, or an endpoint's prices")
+        return self
 
     @field_validator("root")
     @classmethod

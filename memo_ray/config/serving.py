@@ -22,6 +22,10 @@ class ReplicaSettings(Settings):
     """Requests in work per replica at which Serve adds another one."""
     max_ongoing_requests: int = Field(default=64, ge=1)
     """Requests in work per replica above which further ones wait."""
+    upscale_delay_s: float = Field(default=30, ge=0)
+    """For so long there must be more than the replicas' work before one is added."""
+    downscale_delay_s: float = Field(default=600, ge=0)
+    """For so long there must be less before one goes: its engine takes a while to start again."""
 
     @model_validator(mode="after")
     def bounds_are_ordered(self) -> Self:
@@ -42,6 +46,8 @@ class ServingConfig(Settings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
+    grpc_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port of the native call over gRPC; none: not offered. Serve listens there on every interface and without TLS."""
     api_key_env: str = ""
     """Environment variable with a bearer key that may ask everything; empty, and no `keys_file`: no key asked."""
     keys_file: str = ""

@@ -36,7 +36,9 @@ class Grounding(Settings):
     """Steps 1b, 2, 4 and 5: content words of the answer that must stand in the text or the parent pairs."""
     strict_questions: bool = False
     """A question must open with a question word, name something of its text, ask for something in particular, add few
-    words of its own (with `prompts: sentence` Step 1a adds none), turn no relation round and not hold its answer."""
+    words of its own (with `prompts: sentence` Step 1a adds none), turn no relation round and not hold its answer. With
+    `prompts: chunk` the people of a story may be named as it names them (`cast.py`): by a role, or by a name that other
+    documents use too; the work's title then comes before the question."""
     round_trip: bool = False
     """The generator, shown the text (for Step 5 the pairs used), must answer its own question with the same content
     words. With `prompts: chunk` in every step, else in Steps 1a and 4, whose answers are single."""

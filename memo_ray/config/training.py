@@ -7,6 +7,12 @@ from pydantic import Field, ValidationInfo, model_validator
 from memo_ray.config.base import Settings
 from memo_ray.config.presets import PRESETS, TABLE_11, DatasetName, PresetName
 
+NO_RECIPE = frozenset({
+    *("base", "revision", "workers", "cpus_per_worker", "max_failures", "micro_batch_tokens", "state_every_s"),
+    *("preset", "preset_dataset", "gradient_checkpointing", "checkpoint_keep", "packing", "compile", "tracking"),
+})  # fmt: skip
+"""Settings of training that say from what, where and how fast, but not how it learns."""
+
 
 class LoraConfig(Settings):
     """Low-rank adapters on a frozen base instead of full fine-tuning (paper, Appendix O, Tables 18 and 19)."""
@@ -86,9 +92,16 @@ class TrainingConfig(Settings):
     seed: int = Field(default=42, ge=0)
     state_every_s: float = Field(default=300, ge=0)
     """So often resumable state is saved, between two steps and in the background; 0: as soon as the last is written."""
+    keep_epochs: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
+    """Model folders that stay: those of the last so many epochs, study's among them; without this key all of them,
+    among which evaluation chooses."""
     max_failures: int = Field(default=3, ge=0)
     """Restarts from the last checkpoint before the stage gives up."""
     tracking: TrackingConfig = TrackingConfig()
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides how a memory learns: two trainings with the same are the same on the same base and data."""
+        return self.model_dump(mode="json", exclude=set(NO_RECIPE))
 
     @model_validator(mode="before")
     @classmethod

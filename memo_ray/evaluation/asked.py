@@ -13,10 +13,14 @@ from memo_ray.rows import Question, Reflection
 
 HOP_KINDS = {0: "questions", 1: "one_hop", 2: "two_hop", 3: "three_hop"}
 MANY_HOPS = "four_hop"
-GENERAL = "general"
-KINDS = ("trained", "held_out", "one_hop", "two_hop", "three_hop", MANY_HOPS, "questions", GENERAL)
+GENERAL, FOREIGN = "general", "foreign"
+KINDS = ("trained", "held_out", "one_hop", "two_hop", "three_hop", MANY_HOPS, "questions", GENERAL, FOREIGN)
 """Every kind of question, in the order of tables. `four_hop`: four hops or more; `questions`: hops unknown;
-`general`: what has nothing to do with any corpus."""
+`general`: what has nothing to do with any corpus; `foreign`: what nobody can know, where to abstain is right."""
+
+ALONE = ("trained", "held_out", GENERAL, FOREIGN)
+"""Kinds that no executive is asked: they try the memory alone."""
+UNKNOWN = "I don't know."
 
 Item = TypeVar("Item")
 
@@ -53,6 +57,17 @@ def general_questions() -> list[Asked]:
     return [
         Asked(f"general-{number:02}", GENERAL, row["question"], row["answers"]) for number, row in enumerate(content, 1)
     ]
+
+
+def unknowable_questions() -> list[Asked]:
+    """The fixed set of `foreign.yaml`: whether a memory says that it does not know what is nowhere to be known."""
+    content = yaml.safe_load((Path(__file__).parent / "foreign.yaml").read_text(encoding="utf-8"))
+    return [Asked(f"foreign-{number:02}", FOREIGN, question, [UNKNOWN]) for number, question in enumerate(content, 1)]
+
+
+def fixed_questions() -> list[Asked]:
+    """What every base and memory is asked beside its own corpus."""
+    return [*general_questions(), *unknowable_questions()]
 
 
 def protocol_questions(asked: Sequence[Asked], count: int) -> list[Asked]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from memo_ray.artifacts.fingerprint import file_digest, files_digest
 from memo_ray.artifacts.place import local_copy
-from memo_ray.config.comparison import Cartridge, ComparisonConfig, Dense, Encoder, Memo
+from memo_ray.config.comparison import Cartridge, ComparisonConfig, Dense, Encoder, HippoRag, Memo
 from memo_ray.evaluation.judging import judge
 from memo_ray.evaluation.judging.agreement import existing
 from memo_ray.evaluation.systems import reading
@@ -20,9 +20,10 @@ from memo_ray.protocol.executive import digest
 
 NOT_SEMANTIC = {
     *("base_url", "api_key_env", "concurrency", "timeout_s", "max_retries", "rate", "prices", "spending", "batch"),
-    *("batch_size", "questions_at_once", "python", "parallel_sub_questions"),
+    *("batch_size", "questions_at_once", "python", "parallel_sub_questions", "training"),
 }
-"""Settings, by their name at any depth, that say where, for how much and how fast a comparison is made."""
+"""Settings, by their name at any depth, that say where, for how much and how fast a comparison is made; how
+cartridges are trained is in their contents."""
 BY_CONTENT = {"adapters", "base", "labelled", "revision"}
 """Settings that name files, which count by their content."""
 
@@ -34,11 +35,12 @@ def semantics(comparison: ComparisonConfig) -> dict[str, Any]:
         contents["labelled"] = file_digest(existing(comparison.judge.labelled))
     for place, system in enumerate(comparison.systems):
         key = f"evaluation.comparison.systems.{place}"
-        if isinstance(system, Dense) and isinstance(system.embedding, Encoder):
+        if isinstance(system, Dense | HippoRag) and isinstance(system.embedding, Encoder):
             encoder = system.embedding
             source = resolve(encoder.model, encoder.revision, f"{key}.embedding.model", chat=False)
             contents[f"{place}.embedding"] = source.digest
         if isinstance(system, Cartridge):
+            assert system.base and system.adapters  # with_cartridges has named them
             contents[f"{place}.base"] = resolve(system.base, None, f"{key}.base").digest
             contents[f"{place}.adapters"] = folder_digest(local_copy(system.adapters))
         if isinstance(system, Memo) and system.protocol is not None:

@@ -17,7 +17,7 @@ from memo_ray.rows import SystemAnswer
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """A system's cost on a corpus: of preparing itself once, and of a question on average."""
+    """A system's cost on a corpus: of preparing itself once, and of a question on average over `answers`."""
 
     index_seconds: float
     index_tokens: int
@@ -27,7 +27,7 @@ class Spent:
     input_tokens: float
     output_tokens: float
     money: float
-    questions: int
+    answers: int
 
 
 def money(tokens: Mapping[str, Sequence[int]], seconds: float, prices: Prices) -> float:
@@ -55,5 +55,5 @@ def spent(prepared: Cost | None, answers: Sequence[SystemAnswer], prices: Prices
         input_tokens=sum(read for row in tokens for read, _ in row.values()) / count,
         output_tokens=sum(written for row in tokens for _, written in row.values()) / count,
         money=sum(money(used, row.seconds, prices) for used, row in zip(tokens, answers, strict=True)) / count,
-        questions=len(answers),
+        answers=len(answers),
     )

@@ -110,7 +110,8 @@ def _recall(recall: Mapping[str, tuple[float, int]]) -> list[str]:
     return [
         "Share of questions whose reference answer is in the memory's own answer:",
         "", "| questions | recall | asked |", "|---|---|---|", *rows, "",
-        "`trained` questions were trained on, `held out` ask the same in other words; the others were never used.",
+        "`trained` questions were trained on, `held out` ask the same in other words; the others were never used. "
+        "`foreign` ones ask for what does not exist: the share to which it says that it does not know.",
     ]  # fmt: skip
 
 

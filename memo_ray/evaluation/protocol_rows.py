@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from memo_ray.errors import ProtocolError
 from memo_ray.evaluation.asked import Asked
 from memo_ray.evaluation.metrics import score
-from memo_ray.protocol.state import Reply
+from memo_ray.protocol.protocol import trace
+from memo_ray.protocol.state import Ask, Reply
 from memo_ray.protocol.transcript import read_transcript
 from memo_ray.rows import Answer, Transcript
 
@@ -47,3 +49,20 @@ def protocol_rows(asked: Asked, reply: Mapping[str, Any], seconds: float) -> tup
     justification = str(reply.get("justification") or "")
     transcript = Transcript(asked.question_id, SYSTEM, asked.question, answer, justification, "\n".join(events))
     return row, transcript
+
+
+def executive_tokens(transcripts: Iterable[Transcript]) -> dict[str, int]:
+    """`executive_input_tokens` and `executive_output_tokens` of all transcripts: what an endpoint is paid for."""
+    total = Counter(executive_input_tokens=0, executive_output_tokens=0)
+    for transcript in transcripts:
+        lines = transcript.events.splitlines()
+        asked = {
+            effect.id
+            for effects in trace(lines)
+            for effect in effects
+            if isinstance(effect, Ask) and effect.to == "executive"
+        }
+        for event in read_transcript(lines)[2]:
+            if isinstance(event, Reply) and event.id in asked:
+                total.update(executive_input_tokens=event.input_tokens, executive_output_tokens=event.output_tokens)
+    return dict(total)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from memo_ray.artifacts.place import Location
 from memo_ray.errors import EngineDied, GenerationError
-from memo_ray.evaluation.asked import Asked
-from memo_ray.evaluation.metrics import score
+from memo_ray.evaluation.asked import FOREIGN, Asked
+from memo_ray.evaluation.metrics import Scores, abstains, score
 from memo_ray.evaluation.recall import choose_epoch, recall_table
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.models.ray_engine import Engine
@@ -69,8 +69,9 @@ def ask_alone(
 
 
 def answer_row(asked: Asked, system: str, reply: ChatReply, seconds: float) -> Answer:
-    """The scored row of one reply."""
-    scores = score(reply.text, asked.references)
+    """The scored row of one reply. To a foreign question the right answer is that it is not known, in any words."""
+    foreign, abstained = asked.kind == FOREIGN, abstains(reply.text)
+    scores = Scores(abstained, float(abstained), abstained) if foreign else score(reply.text, asked.references)
     return Answer(
         question_id=asked.question_id,
         system=system,

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from memo_ray.artifacts.place import Location, local_copy
 from memo_ray.artifacts.store import Artifact, Attempt
+from memo_ray.cartridges import weights_of
 from memo_ray.config.comparison import (
     Cartridge,
     ComparisonConfig,
@@ -28,6 +29,7 @@ from memo_ray.config.serving import ServingConfig
 from memo_ray.errors import ConfigError
 from memo_ray.evaluation.comparison import Compared, compare, corpora_of
 from memo_ray.evaluation.report.side_by_side import write_comparison
+from memo_ray.evaluation.systems.hipporag import interpreter
 from memo_ray.evaluation.systems.opening import Models
 from memo_ray.models.openai import OpenAIChatModel
 from memo_ray.models.opening import check_key
@@ -40,9 +42,9 @@ LONGEST_REQUEST_KB = 16 * 1024
 """A whole context of the executive as JSON; a user's gateway takes less."""
 
 
-def check_keys(comparison: ComparisonConfig, protocol: ProtocolConfig) -> None:
-    """Raise ConfigError for what would fail late: a key's environment variable that is not set, cartridges that are
-    not there, and options of the protocol that a comparison cannot serve. `protocol`: the run's own."""
+def check_keys(comparison: ComparisonConfig, serving: ServingConfig) -> None:
+    """Raise ConfigError for what would fail late: a key's environment variable that is not set, cartridges and
+    an interpreter that are not there, and options of the protocol that a comparison cannot serve."""
     key = "evaluation.comparison"
     if comparison.judge is not None:
         check_key(comparison.judge.model.api_key_env, f"{key}.judge.model")
@@ -52,15 +54,19 @@ def check_keys(comparison: ComparisonConfig, protocol: ProtocolConfig) -> None:
             check_key(system.executive.api_key_env, f"{where}.executive")
         if isinstance(system, Memo):
             own = system.protocol is not None
-            check_protocol(system.protocol or protocol, f"{where}.protocol" if own else "serving.protocol", own)
+            check_protocol(system.protocol or serving.protocol, f"{where}.protocol" if own else "serving.protocol", own)
         if isinstance(system, Memo) and system.memory is not None:
             check_key(system.memory.api_key_env, f"{where}.memory")
         if isinstance(system, HippoRag):
-            check_key(system.llm.api_key_env, f"{where}.llm")
+            interpreter(system, where)
+            if system.llm is not None:
+                check_key(system.llm.api_key_env, f"{where}.llm")
         if isinstance(system, Dense | HippoRag) and isinstance(system.embedding, EmbeddingEndpoint):
             check_key(system.embedding.api_key_env, f"{where}.embedding")
-        if isinstance(system, Cartridge) and not local_copy(system.adapters).is_dir():
+        if isinstance(system, Cartridge) and system.adapters and not local_copy(system.adapters).is_dir():
             raise ConfigError(f"{where}.adapters: {system.adapters}: no such folder; train cartridges first")
+        if isinstance(system, Cartridge) and system.base is None:
+            weights_of(serving, f"{where}.base")
 
 
 def check_protocol(protocol: ProtocolConfig, key: str, own: bool) -> None:

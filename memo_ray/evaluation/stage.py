@@ -11,27 +11,25 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from memo_ray.artifacts.place import Location, Place, local_folder
+from memo_ray.artifacts.place import Location
 from memo_ray.artifacts.store import Artifact, Attempt
-from memo_ray.artifacts.tables import read_rows, write_rows
 from memo_ray.config.run import RunConfig
 from memo_ray.config.serving import ServingConfig
 from memo_ray.errors import GenerationError
+from memo_ray.evaluation.alone import Evaluated, ask_systems
 from memo_ray.evaluation.asked import (
-    GENERAL,
+    ALONE,
     Asked,
     corpus_questions,
-    general_questions,
+    fixed_questions,
     held_out_questions,
     protocol_questions,
     trained_questions,
 )
 from memo_ray.evaluation.overlap import overlap_facts
-from memo_ray.evaluation.protocol_rows import SYSTEM, protocol_rows
-from memo_ray.evaluation.ray_evaluation import Asking, ask_alone
+from memo_ray.evaluation.protocol_rows import SYSTEM, executive_tokens, protocol_rows
 from memo_ray.evaluation.recall import choice_facts, given_epoch, is_study
 from memo_ray.models.ray_engine import Engine
 from memo_ray.progress import Progress
@@ -57,7 +55,7 @@ def evaluate(
     and `memory` (which folder of which artefact is the run's memory, and how it was chosen)."""
     from memo_ray.asking import ledgers_of
 
-    asked = [*asked_of(results, config.evaluation.max_trained), *general_questions()]
+    asked = [*asked_of(results, config.evaluation.max_trained), *fixed_questions()]
     if results.merging is not None:
         earlier = results.merging.rows("answers", Answer)
         if "compared" in results.merging.record.rows:
@@ -82,10 +80,10 @@ def evaluate(
     reflections = {name: made.rows("reflections", Reflection) for name, made in results.synthesis.items()}
     overlaps = {name: overlap_facts(rows) for name, rows in reflections.items()}
     attempt.facts |= {"systems": names, "memory": memory, "overlap": overlaps}
-    artifact = results.merging or next(iter(results.training.values()))
+    where = (results.merging or next(iter(results.training.values()))).location(str(memory["folder"]))
     spoken = ask_protocol(
         config.serving,
-        artifact.location(str(memory["folder"])),
+        where,
         executive,
         asked,
         config.evaluation.protocol_questions,
@@ -96,12 +94,12 @@ def evaluate(
     if config.evaluation.comparison is not None:
         from memo_ray.evaluation.served_comparison import compare_systems
 
-        chosen_memory = artifact.location(str(memory["folder"]))
-        side_by_side, starts = compare_systems(config, chosen_memory, executive, results.corpora, attempt, progress)
+        side_by_side, starts = compare_systems(config, where, executive, results.corpora, attempt, progress)
         compared = side_by_side.rejects
-    attempt.add_cost(engine_starts=found.engine_starts + spoken.engine_starts + starts)
+    starts += found.engine_starts + spoken.engine_starts
     told = [*found.answers, *spoken.answers]
-    attempt.add_cost(**{kind: sum(getattr(row, kind) for row in told) for kind in ("input_tokens", "output_tokens")})
+    tokens = {kind: sum(getattr(row, kind) for row in told) for kind in ("input_tokens", "output_tokens")}
+    attempt.add_cost(engine_starts=starts, **tokens, **executive_tokens(spoken.transcripts))
     attempt.write("answers", [*answers, *spoken.answers], Answer)
     attempt.write("transcripts", spoken.transcripts, Transcript)
     attempt.write("rejects", [*found.rejects, *spoken.rejects, *compared], Reject)
@@ -173,16 +171,6 @@ def epochs_of(training: Artifact) -> dict[str, Location]:
     return {name: training.location(name) for name in names}
 
 
-@dataclass
-class Evaluated:
-    """The rows of the evaluation's tables, and engines started on the way."""
-
-    answers: list[Answer] = field(default_factory=list)
-    transcripts: list[Transcript] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    engine_starts: int = 0
-
-
 def question_sets(
     reflections: Mapping[str, Sequence[Reflection]], questions: Mapping[str, Sequence[Question]], max_trained: int
 ) -> list[Asked]:
@@ -192,50 +180,6 @@ def question_sets(
     held_out = [row for rows in reflections.values() for row in held_out_questions(rows)]
     corpus = [row for rows in questions.values() for row in corpus_questions(rows)]
     return [*trained, *held_out, *corpus]
-
-
-def ask_systems(
-    config: RunConfig,
-    base: Location,
-    systems: Mapping[str, Location],
-    asked: Sequence[Asked],
-    kept: Place,
-    progress: Progress,
-) -> Evaluated:
-    """Ask `systems` alone; the engine starts on `base`. What `kept` holds of an earlier try is not asked again."""
-    total, before = len(systems) * len(asked), list(systems)
-    left = {system: path for system, path in systems.items() if kept.location(put_away(system)) is None}
-
-    def count(system: str, done: int, of: int) -> None:
-        progress(before.index(system) * of + done, total, f"asking {system}")
-
-    if left:
-        with Engine.start(config.evaluation.engine, base) as engine:
-            loaded = base
-            for system, path in left.items():
-                most = config.evaluation.max_tokens
-                asking: Asking = ask_alone(engine, {system: path}, asked, most, count, loaded=loaded)
-                put_away_answers(kept, system, asking)
-                loaded = path
-    found = Evaluated(engine_starts=1 if left else 0)
-    for system in systems:
-        location = kept.location(put_away(system))
-        assert location is not None  # stored just above, or by an earlier try
-        found.answers += read_rows(local_folder(location) / "answers.parquet", Answer)
-        found.rejects += read_rows(local_folder(location) / "rejects.parquet", Reject)
-    return found
-
-
-def put_away_answers(kept: Place, system: str, asking: Asking) -> None:
-    """Keep a system's answers for a later try."""
-    with kept.storing(put_away(system)) as folder:
-        write_rows(folder / "answers.parquet", asking.answers, Answer)
-        write_rows(folder / "rejects.parquet", asking.rejects, Reject)
-
-
-def put_away(system: str) -> str:
-    """The name of the folder with a system's answers, which is there once all of them are."""
-    return system.replace("/", "_")
 
 
 def ask_protocol(
@@ -257,7 +201,7 @@ def ask_protocol(
     from memo_ray.serving.client import ask
     from memo_ray.serving.ray_serving import deploy
 
-    chosen = protocol_questions([row for row in asked if row.kind not in ("trained", "held_out", GENERAL)], count)
+    chosen = protocol_questions([row for row in asked if row.kind not in ALONE], count)
     found = Evaluated(engine_starts=2 if executive else 1)
     if not chosen:
         return Evaluated()

@@ -67,6 +67,7 @@ def build_summary(
         "rejects": column_counts(artefacts, "rejects", "reason"),
         "steps": _steps(artefacts),
         "compression": _compression(artefacts),
+        "overlap": _overlap(artefacts),
         "corpora": _facts(artefacts, "corpus", CORPUS_FACTS),
         "synthesis": _facts(artefacts, "synthesis", SYNTHESIS_FACTS),
         "training": _training(artefacts, systems),
@@ -123,6 +124,12 @@ def studied(training: Mapping[str, Any]) -> str:
     chosen = ", chosen" if training.get("chosen_epoch") in study["epochs"] else ""
     epochs = f"epoch {', '.join(map(str, study['epochs']))}{chosen}" if study["epochs"] else "nothing to study"
     return f"; {study['wrong_before']:,} reflections wrong before study, {study['wrong_after']:,} after ({epochs})"
+
+
+def cut(training: Mapping[str, Any]) -> str:
+    """What the longest length cost a training, behind a line about it; empty when it cost nothing."""
+    counts = training.get("truncated", 0), training.get("left_out", 0)
+    return f"; {counts[0]:,} answers cut, {counts[1]:,} reflections left out" if any(counts) else ""
 
 
 def of_stage(artefacts: Iterable[Artifact], stage: str) -> list[Artifact]:
@@ -196,6 +203,15 @@ def _compression(artefacts: Iterable[Artifact]) -> dict[str, float]:
     return {name: round(ratio, 2) for name, ratio in ratios.items() if ratio is not None}
 
 
+def _overlap(artefacts: Iterable[Artifact]) -> dict[str, dict[str, float]]:
+    """How near each corpus's held-out questions are to trained ones, once it was evaluated."""
+    return {
+        corpus: facts
+        for made in of_stage(artefacts, "evaluation")
+        for corpus, facts in made.record.facts.get("overlap", {}).items()
+    }
+
+
 def _facts(artefacts: Iterable[Artifact], stage: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Those facts of a stage, by corpus, as far as it has them."""
     return {
@@ -261,6 +277,6 @@ def _lines(summary: Mapping[str, Any]) -> Iterable[str]:
         made = ", ".join(f"{count:,} {step}" for step, count in summary["reflections"].items())
         yield f"reflections: {made}; rejected: {sum(summary['rejects'].values()):,}"
     if "final_loss" in training:
-        yield f"training: final loss {training['final_loss']:.3f}" + studied(training)
+        yield f"training: final loss {training['final_loss']:.3f}" + studied(training) + cut(training)
     if seconds:
         yield "seconds: " + ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items() if value is not None)

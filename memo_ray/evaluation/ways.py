@@ -13,9 +13,10 @@ from memo_ray.artifacts.place import Location
 from memo_ray.artifacts.store import Artifact, Attempt
 from memo_ray.citations.routing import router_over
 from memo_ray.config.run import RunConfig
+from memo_ray.evaluation.alone import ask_systems
 from memo_ray.evaluation.asked import Asked, held_out_questions
 from memo_ray.evaluation.selection import choose_epochs
-from memo_ray.evaluation.stage import ask_systems, epochs_of
+from memo_ray.evaluation.stage import epochs_of
 from memo_ray.merging.ways import ROUTED, UNION, memory_system, routed_answers, routing_accuracy, way_rows
 from memo_ray.models.ray_engine import Engine
 from memo_ray.progress import Progress

@@ -23,6 +23,7 @@ class ChatRequest:
     """What to say to a model. `schema`: a JSON schema that the reply must follow, without free white space.
 
     `adapter`: the folder of a LoRA adapter that is to answer; only an engine that was started for adapters takes one.
+    `stop`: texts at which the reply ends, without them.
     """
 
     request_id: str
@@ -33,6 +34,7 @@ class ChatRequest:
     schema: dict[str, Any] | None = None
     seed: int | None = None
     adapter: str = ""
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,8 @@ def arguments(config: OpenAIModel, request: ChatRequest) -> dict[str, Any]:
     }
     if request.seed is not None:
         body["seed"] = request.seed
+    if request.stop:
+        body["stop"] = list(request.stop)
     if request.schema is not None and config.structured_outputs:
         schema = {"name": "reply", "schema": request.schema, "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}

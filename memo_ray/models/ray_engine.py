@@ -13,19 +13,26 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from memo_ray.artifacts.place import Location, drop_copy, local_folder
 from memo_ray.config.models import VllmModel
-from memo_ray.errors import EngineDied
+from memo_ray.errors import EngineDied, EnvironmentProblem
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.models.opening import Opener, open_model
 from memo_ray.models.ray_limits import largest_cluster
 
 
-def actor_resources(config: VllmModel) -> dict[str, Any]:
-    """`num_cpus` and `num_gpus` that Ray reserves for an actor which owns one engine.
+def actor_resources(config: VllmModel, engines: int = 1) -> dict[str, Any]:
+    """`num_cpus` and `num_gpus` that Ray reserves for an actor which owns one engine, of so many at once.
 
     With GPUs in the cluster, or to be had from its autoscaler, an engine takes as many as its settings say; without,
-    it takes a core by name and shares the machine, since its worker process binds its own threads.
+    it takes a core by name and shares the machine, since its worker process binds its own threads. Raises
+    EnvironmentProblem when the cluster can never hold the engines: their actors would wait without end.
     """
-    if largest_cluster().get("GPU", 0) >= 1:
+    there, wanted = largest_cluster().get("GPU", 0), engines * config.gpus
+    if 1 <= there < wanted:
+        raise EnvironmentProblem(
+            f"GPUs: the cluster has at most {there:g}, and {engines} engine(s) of {config.model} with "
+            f"{config.gpus} each need {wanted}; lower `replicas` or `tensor_parallel_size`, or add nodes"
+        )
+    if there >= 1:
         return {"num_cpus": 1, "num_gpus": config.gpus}
     return {"num_cpus": 1, "num_gpus": 0}
 

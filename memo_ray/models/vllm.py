@@ -198,6 +198,7 @@ class VllmChatModel:
             max_tokens=max_tokens,
             # vLLM's CPU sampler fails on a seeded generator and takes the whole engine down.
             seed=None if self._cpu else request.seed,
+            stop=list(request.stop),
             structured_outputs=StructuredOutputsParams(json=request.schema) if request.schema else None,
             output_kind=RequestOutputKind.FINAL_ONLY if final_only else RequestOutputKind.DELTA,
         )

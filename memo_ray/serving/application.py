@@ -11,6 +11,7 @@ from memo_ray.citations.files import LedgerFiles
 from memo_ray.config.models import OpenAIModel
 from memo_ray.config.serving import ReplicaSettings, ServingConfig
 from memo_ray.errors import ConfigError
+from memo_ray.models.opening import Opener, open_model
 from memo_ray.serving.deployments import GatewayDeployment
 from memo_ray.serving.gateway import GatewaySettings
 from memo_ray.serving.keys import Key, digest_of, read_keys
@@ -27,13 +28,14 @@ def build_app(
     executive_path: str | None,
     ledgers: tuple[LedgerFiles, ...] = (),
     run: str = "",
+    opener: Opener = open_model,
 ) -> Application:
     """The deployments, bound to each other. A path is the folder of a vLLM model's weights; none: the model that
     the config names, found by the replica itself. Without `ledgers`, answers come without citations of documents.
 
     With `serving.memories` there is no deployment `memory` here but one that starts those of the registry of `run`, a
-    run's folder or URL. Raises ConfigError when `api_key_env` names a variable that is not set, and for options that
-    lack what they need.
+    run's folder or URL. `opener` makes the models; benchmarks put stubs there. Raises ConfigError when `api_key_env`
+    names a variable that is not set, and for options that lack what they need.
     """
     if config.protocol.hybrid is not None and not (ledgers or config.memories):
         raise ConfigError("serving.protocol.hybrid: needs the corpus's chunks; serve a run, or name its `ledgers`")
@@ -42,7 +44,9 @@ def build_app(
     if config.memories and not run:
         raise ConfigError("serving.memories: needs the run whose registry names them; give its folder or URL as `run`")
     light = {"num_cpus": LIGHT_CPUS}
-    executive = model_deployment("executive", config, config.executive, config.executive_replicas, executive_path)
+    executive = model_deployment(
+        "executive", config, config.executive, config.executive_replicas, executive_path, opener=opener
+    )
     memory = memories = ledger = None
     if config.memories:
         # One replica: it alone starts and ends engines. Every question calls it twice, for microseconds.
@@ -52,7 +56,7 @@ def build_app(
         )
         memories = memories.bind(config, run)
     else:
-        memory = model_deployment("memory", config, config.memory, config.memory_replicas, memory_path)
+        memory = model_deployment("memory", config, config.memory, config.memory_replicas, memory_path, opener=opener)
     if ledgers and memory is not None:
         ledger = deployment(LedgerDeployment, "ledger", config, ReplicaSettings(), light).bind(
             ledgers, config.protocol.hybrid, config.citation_embedder

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -74,7 +74,7 @@ def audited(entry: Entry) -> Iterator[Entry]:
         entry.write(200)
 
 
-async def audited_lines(lines: AsyncIterator[Item], entry: Entry) -> AsyncIterator[Item]:
+async def audited_lines(lines: AsyncIterator[Item], entry: Entry) -> AsyncGenerator[Item, None]:
     """A stream's lines; its line is written when it ends, fails or is given up."""
     with audited(entry):
         try:

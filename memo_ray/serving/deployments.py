@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
+from ray.serve.grpc_util import RayServegRPCContext
 from ray.serve.handle import DeploymentHandle
 
 from memo_ray.artifacts.place import Location, local_folder
 from memo_ray.config.models import ModelConfig, OpenAIModel
 from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.models.chat import ChatModel, ChatRequest
-from memo_ray.models.opening import open_model
+from memo_ray.models.opening import Opener, open_model
 from memo_ray.models.sources import check_folder, resolve
 from memo_ray.serving.failures import new_door
-from memo_ray.serving.gateway import GatewaySettings, create_app
+from memo_ray.serving.gateway import Entrance, GatewaySettings, create_app
 from memo_ray.serving.handles import HandleBackend
+from memo_ray.serving.rpc.answers_pb2 import Event, Question, Reply
+from memo_ray.serving.rpc.service import AnswersService
 
 
 class ModelDeployment:
@@ -34,9 +37,10 @@ class ModelDeployment:
     The first one starts the engine; a later one swaps the weights in place, in every replica without a restart.
     """
 
-    def __init__(self, config: ModelConfig, key: str) -> None:
+    def __init__(self, config: ModelConfig, key: str, opener: Opener = open_model) -> None:
         self._config = config
         self._key = key
+        self._opener = opener
         self._model: ChatModel | None = None
         self._weights: str | None = None
         self._adapters: dict[Location, str] = {}
@@ -49,7 +53,7 @@ class ModelDeployment:
         """Start the model, or swap its weights when they changed. Raises ConfigError, GenerationError."""
         weights = user_config["weights"]
         if self._model is None:
-            self._model = await open_model(self._config, self._folder(weights))
+            self._model = await self._opener(self._config, self._folder(weights), None)
             self._weights = weights
         elif weights != self._weights:
             await self.reload(weights)
@@ -161,8 +165,9 @@ class ModelDeployment:
 
 @serve.ingress()
 class GatewayDeployment:
-    """The HTTP side. `models`: the handles of the models that may be asked alone; `memories`: of the deployment that
-    knows the registered memories, where there are any; `ledger`: of the one memory's, where the registry names none."""
+    """What clients speak to. `models`: the handles of the models that may be asked alone; `memories`: of the deployment
+    that knows the registered memories, where there are any; `ledger`: of the one memory's, where the registry names
+    none."""
 
     def __init__(
         self,
@@ -172,12 +177,22 @@ class GatewayDeployment:
         memories: DeploymentHandle | None = None,
         ledger: DeploymentHandle | None = None,
     ) -> None:
-        self._backend = HandleBackend(models, protocol, memories, ledger)
-        self._settings = settings
+        self._entrance = Entrance(HandleBackend(models, protocol, memories, ledger), settings)
         self._door = new_door()
+        self._answers = AnswersService(self._entrance, self._door)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._backend, self._settings, self._door)
+        return create_app(self._entrance, self._door)
+
+    async def Answer(self, question: Question, grpc_context: RayServegRPCContext) -> Reply:
+        """The native call over gRPC."""
+        return await self._answers.answer(question, grpc_context)
+
+    async def Stream(self, question: Question, grpc_context: RayServegRPCContext) -> AsyncIterator[Event]:
+        """The same with its stages."""
+        async with aclosing(self._answers.stream(question, grpc_context)) as events:
+            async for event in events:
+                yield event
 
     async def drain(self, seconds: float) -> None:
         """Refuse new requests, and return once those in hand are answered, or after `seconds`."""

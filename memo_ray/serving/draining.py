@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -15,7 +17,7 @@ class Door:
     def __init__(self, refusal: ASGIApp) -> None:
         self._refusal = refusal
         self._inside = 0
-        self._closing = False
+        self.closing = False
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -25,22 +27,28 @@ class Door:
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
                 return await app(scope, receive, send)
-            if self._closing:
+            if self.closing:
                 return await self._refusal(scope, receive, send)
-            self._inside += 1
-            self._empty.clear()
-            try:
-                await app(scope, receive, send)
-            finally:
-                self._inside -= 1
-                if not self._inside:
-                    self._empty.set()
+            with self.passage():
+                return await app(scope, receive, send)
 
         return guarded
 
+    @contextmanager
+    def passage(self) -> Iterator[None]:
+        """Count one request as inside."""
+        self._inside += 1
+        self._empty.clear()
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                self._empty.set()
+
     async def close(self, seconds: float) -> None:
         """Let nobody in any more, and return once nobody is inside, or after `seconds`."""
-        self._closing = True
+        self.closing = True
         try:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()

@@ -43,6 +43,11 @@ HEADERS: dict[int, dict[str, str]] = {
 """By status. A client that asked again after 504 would double the work that was too slow already."""
 
 
+def stopping() -> ApiError:
+    """What new requests are told while the gateway ends."""
+    return ApiError(503, "the server is stopping; ask again in a moment", "server_error", "stopping")
+
+
 async def error_response(_: Request, error: Exception) -> Response:
     """FastAPI's handler of every failure."""
     return error_reply(api_error(error))
@@ -50,7 +55,7 @@ async def error_response(_: Request, error: Exception) -> Response:
 
 def new_door() -> Door:
     """The gateway's way in; once closing it answers 503."""
-    return Door(error_reply(ApiError(503, "the server is stopping; ask again in a moment", "server_error", "stopping")))
+    return Door(error_reply(stopping()))
 
 
 def error_reply(told: ApiError) -> Response:

@@ -1,7 +1,8 @@
 """The HTTP gateway: OpenAI's chat completions, POST /v1/answers, what memories were made from, and the console.
 
-`create_app` makes a FastAPI application over any Backend. It checks the bearer key with its scope and rate, sizes and
-time, and turns every failure into OpenAI's error object with the right status; docs/serving.md has the table.
+`create_app` makes a FastAPI application over any Backend. An Entrance checks the bearer key with its scope and rate;
+the routes check sizes and time, and turn every failure into OpenAI's error object with the right status;
+docs/serving.md has the table.
 """
 
 from __future__ import annotations
@@ -80,20 +81,32 @@ def caller_of(key: Key, models: tuple[str, ...], served: tuple[str, ...]) -> Cal
     return Caller(key, known, tuple(routes))
 
 
-def create_app(backend: Backend, settings: GatewaySettings, door: Door) -> FastAPI:
-    """The gateway's routes over `backend`; requests come in by `door`."""
+class Entrance:
+    """Who may come in, over HTTP and gRPC alike; the keys' rates are counted here."""
+
+    def __init__(self, backend: Backend, settings: GatewaySettings) -> None:
+        self.backend = backend
+        self.settings = settings
+        self._rates = Rates()
+
+    async def admit(self, authorization: str, *, counted: bool = True) -> Caller:
+        """Who asks with this Authorization header. `counted`: against the key's rate. Raises ApiError 401 and 429."""
+        key = key_of(self.settings.keys, authorization)
+        if counted:
+            self._rates.take(key, time.monotonic())
+        # The same work for a name that is unknown and for one that is out of scope, so that time tells nothing.
+        return caller_of(key, self.settings.models, await self.backend.memories())
+
+
+def create_app(entrance: Entrance, door: Door) -> FastAPI:
+    """The gateway's routes; requests come in by `entrance` and `door`."""
     app = FastAPI(title="memo-ray", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(door.guard)
     started = int(time.time())
-    rates = Rates()
+    backend, settings = entrance.backend, entrance.settings
 
     async def admit(request: Request, *, counted: bool = True) -> Caller:
-        """Who asks. Raises ApiError 401 and 429."""
-        key = key_of(settings.keys, request.headers.get("authorization", ""))
-        if counted:
-            rates.take(key, time.monotonic())
-        # The same work for a name that is unknown and for one that is out of scope, so that time tells nothing.
-        return caller_of(key, settings.models, await backend.memories())
+        return await entrance.admit(request.headers.get("authorization", ""), counted=counted)
 
     @app.get("/healthz")
     async def healthz() -> Response:

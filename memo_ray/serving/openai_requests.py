@@ -10,49 +10,32 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from memo_ray.models.chat import Message
+from memo_ray.protocol.quoting import printable
+from memo_ray.serving.bodies import (
+    IGNORED,
+    IGNORED_IN_MESSAGES,
+    NEUTRAL,
+    UNUSED_IN_MESSAGES,
+    AnswerBody,
+    ChatBody,
+    SwapBody,
+    Turn,
+)
 from memo_ray.serving.openai_api import invalid, unknown_model
 
 Kind = TypeVar("Kind", bound=BaseModel)
-
-IGNORED = frozenset(
-    {
-        "user", "metadata", "store", "service_tier", "parallel_tool_calls", "prompt_cache_key",
-        "prompt_cache_retention", "safety_identifier",
-    }
-)  # fmt: skip
-"""Request fields that change nothing here."""
-
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "stop": ([],),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "logit_bias": ({},),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
-    "modalities": (["text"],),
-    "audio": (),
-    "prediction": (),
-    "web_search_options": (),
-}
-"""Request fields that are not supported, with the values at which they change nothing. null is always neutral."""
 
 DEEPEST = 64
 """Levels of nesting of a body. A JSON schema of a response format needs a dozen; a parser's stack has its limit."""
 
 BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 
-IGNORED_IN_MESSAGES = frozenset({"name", "refusal", "annotations"})
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
@@ -66,6 +49,7 @@ class ChatAsked:
     top_p: float | None
     max_tokens: int | None
     seed: int | None
+    stop: tuple[str, ...]
     schema: dict[str, Any] | None
     stream: bool
     include_usage: bool
@@ -78,8 +62,8 @@ class ChatAsked:
     def question(self) -> str:
         """The last user message: what `memo` answers. Raises ApiError when there is none."""
         for message in reversed(self.messages):
-            if message["role"] == "user" and message["content"].strip():
-                return message["content"].strip()
+            if message["role"] == "user" and (asked := printable(message["content"]).strip()):
+                return asked
         raise invalid("messages: needs a user message with text, the question", "messages")
 
 
@@ -92,78 +76,6 @@ class AnswerAsked:
     stream: bool
 
 
-class Body(BaseModel):
-    """Strict types, unknown fields refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class StreamOptions(Body):
-    """`stream_options` of a chat completion."""
-
-    include_usage: bool = False
-    include_obfuscation: bool = False
-
-
-class JsonSchema(Body):
-    """`json_schema` of a response format."""
-
-    name: str = ""
-    description: str = ""
-    strict: bool = True
-    schema_: dict[str, Any] = Field(alias="schema")
-
-
-class ResponseFormat(Body):
-    """`response_format` of a chat completion."""
-
-    type: Literal["text", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-
-class TextPart(Body):
-    """A text part of a message's content."""
-
-    type: Literal["text"]
-    text: str
-
-
-class Turn(Body):
-    """One message."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
-
-
-class ChatBody(Body):
-    """The body of POST /v1/chat/completions."""
-
-    model: str
-    messages: list[Turn] = Field(min_length=1)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
-    max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    response_format: ResponseFormat | None = None
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-
-
-class AnswerBody(Body):
-    """The body of POST /v1/answers."""
-
-    model: str = "memo"
-    question: str = Field(min_length=1)
-    stream: bool = False
-
-
-class SwapBody(Body):
-    """The body of POST /admin/memories."""
-
-    memory: str = Field(min_length=1, max_length=100)
-
-
 def parse_chat(raw: bytes, known: Sequence[str]) -> ChatAsked:
     """The request body of POST /v1/chat/completions. `known`: the models served here.
 
@@ -171,7 +83,7 @@ def parse_chat(raw: bytes, known: Sequence[str]) -> ChatAsked:
     """
     data = {key: value for key, value in _object(raw).items() if value is not None and key not in IGNORED}
     for key, neutral in NEUTRAL.items():
-        if key in data and data.pop(key) not in neutral:
+        if key in data and not is_one_of(data.pop(key), neutral):
             raise invalid(f"{key}: is not supported here; leave it out", key)
     if isinstance(data.get("messages"), list):
         data["messages"] = [_plain_turn(turn, n) for n, turn in enumerate(data["messages"])]
@@ -188,6 +100,7 @@ def parse_chat(raw: bytes, known: Sequence[str]) -> ChatAsked:
         top_p=body.top_p,
         max_tokens=body.max_completion_tokens or body.max_tokens,
         seed=body.seed,
+        stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop),
         schema=format_.json_schema.schema_ if format_ and format_.json_schema else None,
         stream=body.stream,
         include_usage=body.stream_options is not None and body.stream_options.include_usage,
@@ -199,14 +112,20 @@ def parse_answer(raw: bytes, known: Sequence[str]) -> AnswerAsked:
 
     Raises ApiError: 404 for a model that is not among them, 400 for what is malformed.
     """
-    body = validated(AnswerBody, {key: value for key, value in _object(raw).items() if value is not None})
+    return answer_asked(_object(raw), known)
+
+
+def answer_asked(fields: dict[str, Any], known: Sequence[str]) -> AnswerAsked:
+    """The same from the body's fields."""
+    body = validated(AnswerBody, {key: value for key, value in fields.items() if value is not None})
     if body.model not in known:
         raise unknown_model(body.model, known)
     if body.model.partition("/")[0] != "memo":
         raise invalid("model: must be memo or memo/NAME here; /v1/chat/completions has the others", "model")
-    if not body.question.strip():
+    question = printable(body.question).strip()
+    if not question:
         raise invalid("question: is empty", "question")
-    return AnswerAsked(body.model, body.question.strip(), body.stream)
+    return AnswerAsked(body.model, question, body.stream)
 
 
 def parse_swap(raw: bytes) -> str:
@@ -254,6 +173,11 @@ def validated(kind: type[Kind], data: dict[str, Any]) -> Kind:
         raise invalid(f"{where}: {message}", where.split(".")[0]) from None
 
 
+def is_one_of(value: Any, values: Sequence[Any]) -> bool:
+    """Whether a JSON value is among `values`. true is no number here, as it is in Python."""
+    return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in values)
+
+
 def _object(raw: bytes) -> dict[str, Any]:
     if depth_of(raw) > DEEPEST:
         raise invalid(f"the body is nested more than {DEEPEST} levels deep")
@@ -273,8 +197,8 @@ def _plain_turn(turn: Any, index: int) -> Any:
     if not isinstance(turn, dict):
         return turn
     kept = {k: v for k, v in turn.items() if v is not None and k not in IGNORED_IN_MESSAGES}
-    for key in ("tool_calls", "function_call", "audio"):
-        if kept.pop(key, None):
+    for key in UNUSED_IN_MESSAGES:
+        if kept.pop(key, []) != []:
             raise invalid(f"messages.{index}.{key}: is not supported here; only text is", "messages")
     return kept
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from memo_ray.serving import shapes
+from memo_ray.serving.bodies import AnswerBody, ChatBody
 from memo_ray.serving.browsing import QUERIES
-from memo_ray.serving.openai_requests import AnswerBody, ChatBody
 
 PATH = "/openapi.json"
 JSON, EVENTS = "application/json", "text/event-stream"
@@ -42,6 +42,16 @@ FAILURES = {
     503: "The server is stopping; see Retry-After",
     504: "No answer within the time limit",
 }
+STREAMED: dict[str, type[BaseModel] | None] = {"stage": None, "answer": shapes.Answer, "error": shapes.Error}
+"""The events of a streamed answer, and what their data are."""
+CHUNK = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {"type": "string", "description": "A chat.completion.chunk or an error as JSON; [DONE] at the end"}
+    },
+}
+"""An event of a streamed chat completion. As OpenAPI before 3.2 has it, a stream's schema describes each event."""
 ASKING = (400, 401, 404, 413, 429, 502, 503, 504)
 LOOKING = (400, 401, 403, 404, 429, 503)
 
@@ -68,7 +78,7 @@ def openapi() -> dict[str, Any]:
         "/v1/answers": {
             "post": operation(
                 "The whole protocol's answer; with `stream` the events `stage`, then `answer` or `error`",
-                {JSON: of(shapes.Answer), EVENTS: {"type": "string"}},
+                {JSON: of(shapes.Answer), EVENTS: {"oneOf": [event(name, data) for name, data in STREAMED.items()]}},
                 ASKING,
                 body=AnswerBody,
             )
@@ -76,7 +86,7 @@ def openapi() -> dict[str, Any]:
         "/v1/chat/completions": {
             "post": operation(
                 "OpenAI's chat completions, for the protocol and the models alone",
-                {JSON: {"type": "object"}, EVENTS: {"type": "string"}},
+                {JSON: {"type": "object"}, EVENTS: CHUNK},
                 ASKING,
                 body=ChatBody,
             )
@@ -102,6 +112,14 @@ def openapi() -> dict[str, Any]:
 def of(kind: type[BaseModel]) -> dict[str, str]:
     """A reference to a model's schema."""
     return {"$ref": REFERENCE.format(model=kind.__name__)}
+
+
+def event(name: str, data: type[BaseModel] | None) -> dict[str, Any]:
+    """A server-sent event whose data are JSON; of no model: any object."""
+    content = {"type": "object"} if data is None else of(data)
+    text = {"type": "string", "contentMediaType": JSON, "contentSchema": content}
+    properties = {"event": {"const": name}, "data": text}
+    return {"type": "object", "required": ["event", "data"], "properties": properties}
 
 
 def operation(

@@ -9,6 +9,7 @@ from ray.serve import Application, Deployment
 
 from memo_ray.config.models import ModelConfig, OpenAIModel, VllmModel
 from memo_ray.config.serving import ReplicaSettings, ServingConfig
+from memo_ray.models.opening import Opener, open_model
 from memo_ray.models.ray_engine import actor_resources
 from memo_ray.serving.deployments import ModelDeployment
 from memo_ray.serving.failures import RETRY_AFTER_S
@@ -33,13 +34,15 @@ def model_deployment(
     replicas: ReplicaSettings,
     path: str | None,
     code: str | None = None,
+    opener: Opener = open_model,
 ) -> Application:
     """The memory's or the executive's deployment. `code`: what Serve takes its code's version to be, so that deploying
-    it again with another `path` alone swaps the weights in place; none: replicas are replaced then."""
+    it again with another `path` alone swaps the weights in place; none: replicas are replaced then. `opener`: makes
+    the model in each replica."""
     made = deployment(ModelDeployment, name, config, replicas, resources(model, config.accelerator))
     # A config file's applications have a version of their own; for others Serve has no public way to state one.
     same: dict[str, Any] = {"version": code, "_internal": True} if code else {}
-    return made.options(user_config={"weights": path}, **same).bind(model, f"serving.{name}")
+    return made.options(user_config={"weights": path}, **same).bind(model, f"serving.{name}", opener)
 
 
 def deployment(
@@ -61,7 +64,9 @@ def deployment(
     if replicas.min_replicas == replicas.max_replicas:
         options["num_replicas"] = replicas.max_replicas
     else:
-        bounds = {"min_replicas", "max_replicas", "target_ongoing_requests"}
+        bounds = {
+            "min_replicas", "max_replicas", "target_ongoing_requests", "upscale_delay_s", "downscale_delay_s",
+        }  # fmt: skip
         options["autoscaling_config"] = replicas.model_dump(include=bounds)
     return serve.deployment(**options)(kind)
 

@@ -15,7 +15,7 @@ from memo_ray.config.protocol import ProtocolConfig, Routing
 from memo_ray.protocol.driver import Outcome, run_protocol
 from memo_ray.protocol.state import Emit
 from memo_ray.serving.answers import answer_body
-from memo_ray.serving.handles import HandleChatModel, handle_of
+from memo_ray.serving.handles import HandleChatModel, direct, handle_of
 from memo_ray.serving.ledger import HandleRetriever, Routers, support_of
 from memo_ray.serving.roster import Target
 
@@ -59,9 +59,9 @@ class ProtocolDeployment:
         ledger: DeploymentHandle | None = None,
         routing: Routing | None = None,
     ) -> None:
-        self._ledger = ledger
-        self._executive = executive
-        self._memory = memory
+        self._ledger = ledger and direct(ledger)
+        self._executive = direct(executive)
+        self._memory = memory and direct(memory)
         self._config = config
         self._schema_enforced = schema_enforced
         self._routers = Routers(routing) if routing else None
@@ -100,14 +100,14 @@ class ProtocolDeployment:
         names = {ALONE if single else target.name: target for target in targets}
         memories = {
             name: HandleChatModel(
-                handle_of("memory", target.application),
+                direct(handle_of("memory", target.application)),
                 f"memory {target.reference}",
                 patience=3 if single else math.inf,
                 adapter=target.adapter,
             )
             for name, target in names.items()
         }
-        ledgers = {name: handle_of("ledger", target.ledger) for name, target in names.items() if target.ledger}
+        ledgers = {name: direct(handle_of("ledger", target.ledger)) for name, target in names.items() if target.ledger}
         versions = tuple(target.reference for target in targets)
         if single or self._routers is None:
             return Asked(memories, ledgers, versions)

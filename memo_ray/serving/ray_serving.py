@@ -26,9 +26,14 @@ from memo_ray.config.serving import ServingConfig
 from memo_ray.errors import EnvironmentProblem, GenerationError
 from memo_ray.serving.application import build_app
 from memo_ray.serving.client import healthy
+from memo_ray.serving.rpc.service import ADD_SERVICE
 from memo_ray.serving.status import APPLICATION, last_line, reason_of
 
 logger = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+"""Seconds between looks of Serve's controller at its replicas. It looks each 0.1 s if left alone, which takes half of a
+core all the time."""
 
 TELL_S = 10.0
 """Seconds for a replica to hear that it is to stop."""
@@ -126,6 +131,8 @@ def deploy(
     """
     application = build_app(config, memory_path, executive_path, ledgers, run)
     claim_port(config.host, config.port)
+    if config.grpc_port is not None:
+        claim_port("0.0.0.0", config.grpc_port, "grpc_port")
     if serve.status().proxies:
         raise EnvironmentProblem(
             "Ray Serve already runs on this cluster; end it with `serve shutdown`, or add this application to it "
@@ -145,9 +152,12 @@ def deploy(
 def start(config: ServingConfig, application: Application) -> None:
     """Start Serve's controller and proxy, and ask for the application's replicas."""
     try:
+        grpc = {"port": config.grpc_port, "grpc_servicer_functions": [ADD_SERVICE]} if config.grpc_port else None
         serve.start(
             proxy_location="HeadOnly",
             http_options={"host": config.host, "port": config.port},
+            grpc_options=grpc,
+            controller_options={"runtime_env": {"env_vars": {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S": str(LOOK_S)}}},
         )
         target = RunTarget(target=application, name=APPLICATION, route_prefix="/")
         serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
@@ -185,8 +195,9 @@ def check_memories() -> None:
             raise GenerationError(f"serving.memories: {row['error']}")
 
 
-def claim_port(host: str, port: int) -> None:
-    """Raise EnvironmentProblem unless this machine can listen there. Serve's own sockets share a port silently."""
+def claim_port(host: str, port: int, key: str = "port") -> None:
+    """Raise EnvironmentProblem unless this machine can listen there. Serve's own sockets share a port silently. `key`:
+    of the serving section."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -195,8 +206,8 @@ def claim_port(host: str, port: int) -> None:
             probe.listen()
         except OSError as error:
             raise EnvironmentProblem(
-                f"serving.port: cannot listen on {host}:{port} ({error.strerror}); stop what uses it, or set another "
-                "serving.port (memo serve --port)"
+                f"serving.{key}: cannot listen on {host}:{port} ({error.strerror}); stop what uses it, or set another "
+                f"serving.{key}{' (memo serve --port)' if key == 'port' else ''}"
             ) from None
 
 

@@ -51,6 +51,7 @@ def chat_request(asked: ChatAsked, defaults: Defaults) -> ChatRequest:
         top_p=1.0 if asked.top_p is None else asked.top_p,
         schema=asked.schema,
         seed=asked.seed,
+        stop=asked.stop,
     )
 
 
@@ -73,7 +74,13 @@ async def memo_completion(backend: Backend, asked: ChatAsked, memories: Memories
     """The whole protocol. `memo` beside the choices: what a chat completion has no place for."""
     answer = await backend.answer(new_id("answer"), asked.question(), memories)
     entry.note(answer, total_usage(answer))
-    return completion(entry.request_id, asked.model, answer["answer"], "stop", entry.usage, memo=beside(answer))
+    text = before_stop(answer["answer"], asked.stop)
+    return completion(entry.request_id, asked.model, text, "stop", entry.usage, memo=beside(answer))
+
+
+def before_stop(text: str, stop: tuple[str, ...]) -> str:
+    """`text` up to the first of the texts in `stop`."""
+    return text[: min((place for found in stop if (place := text.find(found)) >= 0), default=len(text))]
 
 
 def beside(answer: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +136,7 @@ async def memo_chunks(backend: Backend, asked: ChatAsked, memories: Memories, en
             continue
         answer = item["answer"]
         entry.note(answer, total_usage(answer))
-        yield chunks.text(answer["answer"])
+        yield chunks.text(before_stop(answer["answer"], asked.stop))
         yield chunks.finish("stop", memo=beside(answer))
         if asked.include_usage:
             yield chunks.usage(entry.usage)

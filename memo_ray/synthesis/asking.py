@@ -17,7 +17,7 @@ from memo_ray.models.chat import ChatModel, ChatReply, ChatRequest, Message
 from memo_ray.models.replies import parse_json
 from memo_ray.rows import content_id
 from memo_ray.synthesis.pairs import Lost, Pair
-from memo_ray.synthesis.schemas import at_most
+from memo_ray.synthesis.schemas import at_most, without_lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class Asker:
                 return self._fail(prompt, "engine", str(problem), "")
             self._charge(prompt.step, reply)
             try:
-                return parse_json(reply.text, prompt.schema)
+                return parse_json(reply.text, without_lengths(prompt.schema))
             except GenerationError as problem:
                 error = f"the reply was cut at {request.max_tokens} tokens" if cut(reply) else str(problem)
             if attempt == 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from memo_ray.config.synthesis import SynthesisConfig
@@ -50,7 +51,6 @@ def assemble(
     """
     results = list(results)
     counts = total_counts(results)
-    losses = [loss for result in results for loss in result.losses]
     pairs = [pair for result in results for pair in result.pairs]
     train, twins = distinct(pair for pair in pairs if pair.split == "train")
     if config.quality.near_duplicates is not None:
@@ -62,9 +62,9 @@ def assemble(
         ids = {pair.reflection_id for pair in kept}
         capped = [lost(p, "over_cap", "max_reflections is reached") for p in train if p.reflection_id not in ids]
     held_out, dropped = held_out_of((pair for pair in pairs if pair.split == "held_out"), kept, config)
-    for loss in [*twins, *capped, *dropped]:
+    late = [*twins, *capped, *dropped]
+    for loss in late:
         counts.setdefault(loss.step, StepCount()).lost[loss.reason] += 1
-        losses.append(loss)
     if config.unknown.share:
         unknown = unknown_pairs(kept, EntityIndex.of(chunks, pairs), config.unknown.share)
         counts[UNKNOWN] = StepCount(made=len(unknown))
@@ -95,7 +95,7 @@ def assemble(
     return Tables(
         reflections=(pair.reflection() for pair in kept),
         ledger=ledger(),
-        rejects=(loss.reject() for loss in losses),
+        rejects=(loss.reject() for loss in chain(*(result.losses for result in results), late)),
         facts=facts,
     )
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from memo_ray.config.synthesis import Quality
 from memo_ray.corpus.words import terms
 from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Prompt
+from memo_ray.synthesis.cast import NOBODY, Cast, bare
 from memo_ray.synthesis.cloze import clozes, unfaithful
 from memo_ray.synthesis.connections import unconnected
 from memo_ray.synthesis.consolidation import half_asked, told_by_one
@@ -68,32 +70,41 @@ def as_asked(pair: Pair, prompt: Prompt) -> Lost | None:
 
 
 def sift(
-    pairs: Iterable[Pair], settings: StepSettings, identifiers: tuple[str, ...], parents: Iterable[Pair] = ()
+    pairs: Iterable[Pair],
+    settings: StepSettings,
+    identifiers: tuple[str, ...],
+    parents: Iterable[Pair] = (),
+    cast: Cast = NOBODY,
 ) -> tuple[list[Pair], list[Lost]]:
     """`pairs` that pass every check on a single pair, and the others with the reason.
 
-    `parents`: pairs that these were made from; their texts support an answer as the evidence does.
+    `parents`: pairs that these were made from; their texts support an answer as the evidence does. `cast`: who acts in
+    the document; a question that names nobody else gets the work's title.
     """
     known = {pair.reflection_id: pair for pair in parents}
     good, bad = [], []
     for pair in pairs:
         behind = [known[parent] for parent in pair.parents if parent in known]
-        reason, detail = problem(pair, settings, identifiers, behind)
+        reason, detail = problem(pair, settings, identifiers, behind, cast)
         if reason:
             bad.append(lost(pair, reason, detail))
         else:
-            good.append(pair)
+            good.append(replace(pair, question=cast.placed(pair.question)))
     return good, bad
 
 
-def problem(pair: Pair, settings: StepSettings, identifiers: tuple[str, ...], parents: list[Pair]) -> tuple[str, str]:
+def problem(
+    pair: Pair, settings: StepSettings, identifiers: tuple[str, ...], parents: list[Pair], cast: Cast = NOBODY
+) -> tuple[str, str]:
     """Reason and detail for which `pair` is lost; two empty texts when it is not."""
     grounding = settings.config.grounding
     behind = (text for p in parents for text in (f"{p.question} {p.answer}", p.evidence))
     sources = list(dict.fromkeys((pair.evidence, *behind)))
     direct = pair.step == "direct"
-    if not pair.question or not pair.answer:
-        return "empty", "question or answer is empty"
+    if not plain(pair.question) or not plain(pair.answer):
+        return "empty", "question or answer has no word"
+    if len(pair.question) >= schemas.QUESTION_CHARACTERS or len(pair.answer) >= schemas.ANSWER_CHARACTERS:
+        return "too_long", "the question or the answer was ended at its greatest length"
     for text in (pair.question, pair.answer):
         leaked = leaked_identifier(text, identifiers, " ".join(sources))
         if leaked:
@@ -112,7 +123,9 @@ def problem(pair: Pair, settings: StepSettings, identifiers: tuple[str, ...], pa
     if pair.step == "consolidation" and len(pair.answer.split()) > MERGED_ANSWER_WORDS:
         return "too_long", f"the answer has {len(pair.answer.split())} words, {MERGED_ANSWER_WORDS} are allowed"
     if grounding.strict_questions:
-        detail = malformed(pair.question, pair.answer, pair.evidence) or hollow(pair.question, pair.answer)
+        asked = pair.question if cast == NOBODY else bare(pair.question)
+        detail = malformed(asked, pair.answer, pair.evidence, cast) or hollow(asked, pair.answer)
+        detail = detail or cast.acts_alone(asked) or cast.title_acts(asked, pair.evidence)
         if detail:
             return "malformed", detail
         foreign = foreign_words(pair.question, sources)

@@ -11,15 +11,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from memo_ray.rows import Chunk, LedgerEntry, Reflection, Reject, content_id
+from memo_ray.synthesis.cast import NOBODY, Cast
 
 REASONS: dict[str, str] = {
     "unparsed": "the reply was not the JSON asked for, twice",
     "truncated": "the reply was cut at the token limit, twice",
     "engine": "the generator could not answer, or died twice on the chunk",
     "refused": "the model does not take the prompt: it is too long, or its chat template refuses it",
-    "empty": "question or answer is empty",
+    "empty": "question or answer is empty, or nothing but marks",
     "identifier": "a document id, file name or tag stands in the text",
-    "too_long": "the answer is longer than the step allows",
+    "too_long": "the question or answer is longer than the step allows",
     "malformed": "the question is not a well-made question that names what it asks about",
     "ungrounded": "words or numbers that the source does not have",
     "round_trip": "the generator answers its own question differently",
@@ -109,10 +110,12 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a chunk's pairs come from: the chunk, and the names that must not get into a pair."""
+    """Where a chunk's pairs come from: the chunk, the names that must not get into a pair, and who acts in the
+    document."""
 
     chunk: Chunk
     identifiers: tuple[str, ...] = ()
+    cast: Cast = NOBODY
 
 
 def lost(pair: Pair, reason: str, detail: str) -> Lost:

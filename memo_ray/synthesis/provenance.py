@@ -8,12 +8,13 @@ spans of the pairs behind it. What cannot be found has no span; nothing is guess
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from memo_ray.corpus.sentences import split_sentences
 from memo_ray.rows import Chunk, Document, LedgerEntry
+from memo_ray.synthesis.cast import bare
 from memo_ray.synthesis.grounding import content_words, numbers
 from memo_ray.synthesis.pairs import Pair
 
@@ -40,8 +41,8 @@ class Sentences:
 class Provenance:
     """Finds the spans of pairs. `pairs`: every pair that may be a parent, lost ones included."""
 
-    def __init__(self, chunks: Iterable[Chunk], documents: Iterable[Document], pairs: Iterable[Pair]) -> None:
-        self._chunks = {chunk.chunk_id: chunk for chunk in chunks}
+    def __init__(self, chunks: Sequence[Chunk], documents: Iterable[Document], pairs: Iterable[Pair]) -> None:
+        self._chunks, self._numbers = chunks, {chunk.chunk_id: number for number, chunk in enumerate(chunks)}
         self._licences = {document.document_id: document.licence for document in documents}
         pairs = list(pairs)
         parents = {parent for pair in pairs for parent in pair.parents}
@@ -79,9 +80,10 @@ class Provenance:
         return spans
 
     def _located(self, pair: Pair, chunk_id: str) -> list[Span]:
-        chunk = self._chunks.get(chunk_id)
-        if chunk is None:
+        number = self._numbers.get(chunk_id)
+        if number is None:
             return []
+        chunk = self._chunks[number]
         place = evidence_at(pair.evidence, chunk.text, self._sentences(chunk.text))
         if place is None:
             place = supporting(pair, self._sentences(chunk.text))
@@ -116,7 +118,7 @@ def evidence_at(evidence: str, text: str, sentences: Sentences) -> tuple[int, in
 
 def supporting(pair: Pair, sentences: Sentences) -> tuple[int, int] | None:
     """The sentence that holds enough of the pair's answer and most of the pair; None when no sentence does."""
-    answer, whole = words_of(pair.answer), words_of(f"{pair.question} {pair.answer}")
+    answer, whole = words_of(pair.answer), words_of(f"{bare(pair.question)} {pair.answer}")
     if not whole:
         return None
     in_answer = Counter(number for word in answer for number in sentences.holders.get(word, ()))

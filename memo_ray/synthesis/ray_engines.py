@@ -48,7 +48,7 @@ class Engines:
         self._config, self._opener = config, opener
         self._lender: Any = None
         if isinstance(config, VllmModel):
-            resources = actor_resources(config) | {"num_cpus": 1 - WORKER_CPUS}
+            resources = actor_resources(config, config.replicas) | {"num_cpus": 1 - WORKER_CPUS}
             self._lender = on_this_node(Lender).remote(config, model, opener, resources)
 
     def lend(self) -> WorkerOpener:

@@ -8,6 +8,7 @@ again: after a kill, only the rows in flight are.
 from __future__ import annotations
 
 import io
+import math
 import threading
 import warnings
 from collections import Counter
@@ -34,7 +35,7 @@ from memo_ray.quiet import RESTARTABLE, without_lines
 from memo_ray.synthesis.ray_engines import WORKER_CPUS, Engines, EngineWorker, on_this_node
 from memo_ray.synthesis.ray_metrics import StepMetrics
 from memo_ray.synthesis.recipe import UnitResult
-from memo_ray.synthesis.units import gathered
+from memo_ray.synthesis.units import CANDIDATES_A_ROW, gathered
 from memo_ray.synthesis.worker import INPUT, OUTPUT, RowWorker
 
 ROWS_A_FILE = 64
@@ -208,12 +209,13 @@ class RemoteBegun:
 
 
 def rows_in_flight(kind: str, config: SynthesisConfig) -> int:
-    """Rows that one actor works on at once: a candidate is one prompt, a chunk several, so that more of them fit."""
+    """Rows that one actor works on at once: chunks, or rows of candidates that fill the engine, and as many again that
+    wait, since a row ends with its slowest prompt."""
     if kind == "units":
         return config.chunks_in_flight
     generator = config.generator
     prompts = generator.max_num_seqs if isinstance(generator, VllmModel) else generator.concurrency
-    return max(config.chunks_in_flight, prompts)
+    return 2 * math.ceil(prompts / CANDIDATES_A_ROW)
 
 
 def noted(rows: Iterable[dict[str, str]], ids: list[str]) -> Iterator[dict[str, str]]:

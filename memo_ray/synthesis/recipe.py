@@ -8,6 +8,7 @@ an ablation leaves it out.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,8 +27,9 @@ from memo_ray.synthesis import (
     rephrasing,
     selection,
 )  # fmt: skip
-from memo_ray.synthesis.asking import Asker, Prompt
+from memo_ray.synthesis.asking import Asker, Prompt, StepCount
 from memo_ray.synthesis.candidates import Candidate
+from memo_ray.synthesis.cast import NOBODY, Cast
 from memo_ray.synthesis.pairs import Lost, Pair, Source, lost
 from memo_ray.synthesis.redaction import redacted
 from memo_ray.synthesis.self_containment import self_contained
@@ -62,6 +64,11 @@ class Work:
     pairs: list[Pair] = field(default_factory=list)
     held_out: list[Pair] = field(default_factory=list)
 
+    @property
+    def cast(self) -> Cast:
+        """Who acts in the unit's document; nobody for a candidate of Step 5, which has pairs of several."""
+        return self.unit.sources[0].cast if self.unit.sources else NOBODY
+
     def of_chunk(self, source: Source) -> list[Pair]:
         """The pairs of one chunk."""
         return [pair for pair in self.pairs if source.chunk.chunk_id in pair.chunk_ids]
@@ -73,7 +80,7 @@ class Work:
             self.asker.count(item.step).made += 1
         self.asker.lose(item for item in made if isinstance(item, Lost))
         good, bad = checks.sift(
-            (item for item in made if isinstance(item, Pair)), self.settings, self.identifiers, parents
+            (item for item in made if isinstance(item, Pair)), self.settings, self.identifiers, parents, self.cast
         )  # fmt: skip
         self.asker.lose(bad)
         good, bad = checks.distinct(good, [*self.pairs, *self.held_out])
@@ -95,10 +102,10 @@ class Work:
 
 @dataclass
 class UnitResult:
-    """What came of a unit or candidate, or of so many `rows` of them."""
+    """What came of a unit or candidate, or of so many `rows` of them, whose losses need not be in memory."""
 
     pairs: list[Pair]
-    losses: list[Lost]
+    losses: Iterable[Lost]
     counts: dict[str, Any]
     cost: dict[str, int]
     rows: int = 1
@@ -231,7 +238,8 @@ def without_personal_data(unit: Unit, kinds: tuple[str, ...], asker: Asker) -> U
         title, in_title = redacted(source.chunk.title, kinds)
         text, found = redacted(source.chunk.text, kinds)
         asker.count("redaction").kinds.update({kind: found[kind] + in_title[kind] for kind in {*found, *in_title}})
-        sources.append(replace(source, chunk=replace(source.chunk, title=title, text=text)))
+        cast = replace(source.cast, title=redacted(source.cast.title, kinds)[0])
+        sources.append(replace(source, chunk=replace(source.chunk, title=title, text=text), cast=cast))
     return replace(unit, sources=sources)
 
 
@@ -244,6 +252,25 @@ async def connect(
     parents = (candidate.anchor, *candidate.others)
     work.pairs += await work.keep(read(answered, connections.pairs), parents)
     return result_of(work)
+
+
+async def connect_all(
+    candidates: Iterable[tuple[Candidate, tuple[str, ...]]], model: ChatModel, settings: StepSettings
+) -> UnitResult:
+    """`connect` for candidates with their identifiers, all asked at once; their results as one, in that order."""
+    parts = await asyncio.gather(*(connect(candidate, names, model, settings) for candidate, names in candidates))
+    counts, cost = dict[str, StepCount](), Counter[str]()
+    for part in parts:
+        cost.update(part.cost)
+        for step, data in part.counts.items():
+            counts.setdefault(step, StepCount()).add(StepCount.read(data))
+    return UnitResult(
+        pairs=[pair for part in parts for pair in part.pairs],
+        losses=[loss for part in parts for loss in part.losses],
+        counts={step: count.to_json() for step, count in counts.items()},
+        cost=dict(cost),
+        rows=len(parts),
+    )
 
 
 def semantics(config: SynthesisConfig) -> dict[str, Any]:

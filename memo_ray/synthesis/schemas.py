@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-TEXT: dict[str, Any] = {"type": "string"}
+QUESTION_CHARACTERS, ANSWER_CHARACTERS, NAME_CHARACTERS = 500, 1500, 150
+"""Lengths at which an engine ends a string. No good question, answer (of at most 150 words) or name is so long, but a
+generator that repeats itself would fill its reply."""
+TOKENS_AN_ITEM = 64
+"""Room in a reply for an item of its list. Pairs from a story take about 40 tokens, with wide differences."""
+
+TEXT: dict[str, Any] = {"type": "string", "maxLength": ANSWER_CHARACTERS}
+ASKED: dict[str, Any] = {"type": "string", "maxLength": QUESTION_CHARACTERS}
+NAME: dict[str, Any] = {"type": "string", "maxLength": NAME_CHARACTERS}
 NUMBERS: dict[str, Any] = {"type": "array", "items": {"type": "integer"}}
 
 
@@ -44,17 +52,17 @@ def choice(answers: Iterable[str]) -> dict[str, Any]:
     return closed(answer={"type": "string", "enum": list(answers)})
 
 
-PAIR = closed(question=TEXT, answer=TEXT)
-PAIRS = listed(question=TEXT, answer=TEXT)
-SURFACED = listed(question=TEXT, uses=NUMBERS)
-QUESTION = closed(question=TEXT)
+PAIR = closed(question=ASKED, answer=TEXT)
+PAIRS = listed(question=ASKED, answer=TEXT)
+SURFACED = listed(question=ASKED, uses=NUMBERS)
+QUESTION = closed(question=ASKED)
 ANSWER = closed(answer=TEXT)
-NAMED = closed(entities={"type": "array", "items": closed(name=TEXT, pairs=NUMBERS)})
+NAMED = closed(entities={"type": "array", "items": closed(name=NAME, pairs=NUMBERS)})
 
 
 def of_kinds(kinds: Iterable[str]) -> dict[str, Any]:
     """Pairs that each say which of `kinds` they are and which of the numbered pairs they use."""
-    return listed(kind={"type": "string", "enum": list(kinds)}, question=TEXT, answer=TEXT, uses=NUMBERS)
+    return listed(kind={"type": "string", "enum": list(kinds)}, question=ASKED, answer=TEXT, uses=NUMBERS)
 
 
 def at_most(schema: dict[str, Any], items: int) -> dict[str, Any]:
@@ -64,6 +72,31 @@ def at_most(schema: dict[str, Any], items: int) -> dict[str, Any]:
         for name, value in schema.get("properties", {}).items()
     }
     return {**schema, "properties": properties}
+
+
+def fitting(schema: dict[str, Any], max_tokens: int, shown: int) -> dict[str, Any]:
+    """The same object with no more in its lists than a reply of `max_tokens` has room for, so that it is closed in
+    time; a list of numbers has at most one for each of the `shown` pairs, or a few more.
+    """
+    room = max(1, max_tokens // TOKENS_AN_ITEM)
+    properties: dict[str, Any] = {}
+    for name, value in schema.get("properties", {}).items():
+        if value.get("type") != "array":
+            properties[name] = value
+        elif value["items"].get("type") == "integer":
+            # A power of two, so that there are few schemas and few grammars.
+            properties[name] = {**value, "maxItems": 1 << shown.bit_length()} if shown else value
+        else:
+            items = fitting(value["items"], max_tokens, shown)
+            properties[name] = {**value, "maxItems": min(room, value.get("maxItems", room)), "items": items}
+    return {**schema, "properties": properties} if properties else schema
+
+
+def without_lengths(schema: Any) -> Any:
+    """The same schema without the lengths of its strings, to read a reply with: one long answer loses itself only."""
+    if isinstance(schema, dict):
+        return {key: without_lengths(value) for key, value in schema.items() if key != "maxLength"}
+    return [without_lengths(value) for value in schema] if isinstance(schema, list) else schema
 
 
 def at_least_one(schema: dict[str, Any]) -> dict[str, Any]:
@@ -77,5 +110,6 @@ def at_least_one(schema: dict[str, Any]) -> dict[str, Any]:
 
 def verdicts(violations: Iterable[str]) -> dict[str, Any]:
     """One verdict for each numbered pair: an empty list of violations means self-contained."""
-    kinds = {"type": "array", "items": {"type": "string", "enum": list(violations)}}
+    names = list(violations)
+    kinds = {"type": "array", "items": {"type": "string", "enum": names}, "maxItems": len(names)}
     return closed(verdicts={"type": "array", "items": closed(pair={"type": "integer"}, violations=kinds)})

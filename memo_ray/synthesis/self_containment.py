@@ -78,7 +78,7 @@ async def rewritten(
     ]
     answered = await work.asker.ask(prompts)
     made = [(prompt.items[0], verification.rewritten(prompt, value)) for prompt, value in answered]
-    pairs, refused = checks.sift((new for _, new in made), work.settings, work.identifiers)
+    pairs, refused = checks.sift((new for _, new in made), work.settings, work.identifiers, (), work.cast)
     pairs, twins = checks.distinct(pairs, good)
     work.asker.lose([*refused, *twins])
     spoken = {prompt.items[0].reflection_id for prompt, _ in answered}

@@ -7,6 +7,7 @@ from typing import Any
 
 from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.rows import Chunk
+from memo_ray.synthesis import schemas
 from memo_ray.synthesis.asking import Prompt
 from memo_ray.synthesis.pairs import Pair
 from memo_ray.synthesis.prompts import PromptSet, load_prompts
@@ -81,13 +82,14 @@ class StepSettings:
     ) -> Prompt:  # fmt: skip
         """One prompt from the template. `exact`: at temperature 0. `short`: the reply is one pair at most."""
         sampling = self.config.sampling
+        max_tokens = min(SHORT_REPLY[self.config.prompts], sampling.max_tokens) if short else sampling.max_tokens
         return Prompt(
             step=step,
             messages=self.prompts[template].messages(**values),
-            schema=schema,
+            schema=schemas.fitting(schema, max_tokens, len(items)),
             temperature=0.0 if exact else sampling.temperature,
             top_p=1.0 if exact else sampling.top_p,
-            max_tokens=min(SHORT_REPLY[self.config.prompts], sampling.max_tokens) if short else sampling.max_tokens,
+            max_tokens=max_tokens,
             evidence=evidence,
             chunk_ids=origin.chunk_ids,
             document_ids=origin.document_ids,

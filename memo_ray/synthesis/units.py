@@ -1,16 +1,18 @@
 """Units, candidates and their results as flat rows of text, which is how they travel through Ray Data and Parquet.
 
-A row is `{row_id, payload}`; a result `{row_id, result, error}`. Plain JSON, so that files of an older run can be
-read without unpickling. The text that many pairs were made from, a whole chunk mostly, stands in a row once and is one
-string again where the row is read.
+A row `{row_id, payload}` holds one unit or some candidates; a result is `{row_id, result, error}`. Plain JSON, so that
+files of an older run can be read without unpickling. The text that many pairs were made from, a whole chunk mostly,
+stands in a row once and is one string again where the row is read.
 """
 
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
@@ -19,26 +21,35 @@ from memo_ray.errors import GenerationError
 from memo_ray.rows import Chunk, Document, content_id
 from memo_ray.synthesis.asking import StepCount
 from memo_ray.synthesis.candidates import Candidate
+from memo_ray.synthesis.cast import cast_from
+from memo_ray.synthesis.casting import Casts
 from memo_ray.synthesis.pairs import Lost, Pair, Source, pair_from
 from memo_ray.synthesis.recipe import Unit, UnitResult
+from memo_ray.synthesis.shelf import Shelf
 
 SHARED = ("step", "chunk_ids", "document_ids", "prompt_id", "seed", "parents", "group_id", "split", "kind")
 """What many pairs of a result have in common."""
 
+CANDIDATES_A_ROW = 16
+"""Candidates of Step 5 in a row: each is a prompt or two, and a driver hands out about ten rows a second."""
 
-def unit_rows(chunks: list[Chunk], documents: list[Document], config: SynthesisConfig) -> Iterator[dict[str, str]]:
+
+def unit_rows(chunks: Sequence[Chunk], documents: list[Document], config: SynthesisConfig) -> Iterator[dict[str, str]]:
     """One row a chunk, or a document with `entity_scope: document`, in corpus order; made one after the other."""
     names = identifiers_of(documents)
-    grouped: dict[str, list[Chunk]] = {}
-    for chunk in chunks:
+    casts = Casts(chunks, names, config)
+    grouped: dict[str, list[int]] = {}
+    for number, chunk in enumerate(chunks):
         key = chunk.document_id if config.entity_scope == "document" else chunk.chunk_id
-        grouped.setdefault(key, []).append(chunk)
+        grouped.setdefault(key, []).append(number)
     share = -(-config.held_out.max_questions // max(1, len(grouped)))
     expected = None if config.max_reflections is None else max(1, config.max_reflections // max(1, len(grouped)))
-    for key, members in grouped.items():
+    for key, numbers in grouped.items():
+        members = [chunks[number] for number in numbers]
         payload = {
             "chunks": [asdict(chunk) for chunk in members],
             "identifiers": list(names.get(members[0].document_id, ())),
+            "cast": casts.of(members[0].document_id, (chunk.text for chunk in members)).to_json(),
             "held_out": share,
             "expected": expected,
         }
@@ -59,27 +70,53 @@ def identifiers(document: Document) -> tuple[str, ...]:
 def read_unit(row_id: str, payload: str) -> Unit:
     """The unit of a row of `unit_rows`."""
     data = json.loads(payload)
-    sources = [Source(Chunk(**chunk), tuple(data["identifiers"])) for chunk in data["chunks"]]
+    identifiers, cast = tuple(data["identifiers"]), cast_from(data["cast"])
+    sources = [Source(Chunk(**chunk), identifiers, cast) for chunk in data["chunks"]]
     return Unit(row_id, sources, data["held_out"], data["expected"])
 
 
-def candidate_row(candidate: Candidate, names: dict[str, tuple[str, ...]]) -> dict[str, str]:
-    """One row of the second pass. `names`: the identifiers of every document."""
-    pairs = (candidate.anchor, *candidate.others)
-    documents = dict.fromkeys(document for pair in pairs for document in pair.document_ids)
+def candidate_rows(candidates: Iterable[Candidate], names: dict[str, tuple[str, ...]]) -> Iterator[dict[str, str]]:
+    """The rows of a pass over candidates, each of them once. `names`: the identifiers of every document."""
+    fresh = once(candidates)
+    for batch in iter(lambda: list(islice(fresh, CANDIDATES_A_ROW)), []):
+        yield candidate_row(batch, names)
+
+
+def once(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """`candidates` without those that came before."""
+    known: set[str] = set()
+    for candidate in candidates:
+        if candidate.candidate_id not in known:
+            known.add(candidate.candidate_id)
+            yield candidate
+
+
+def candidate_row(batch: list[Candidate], names: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """One row of the second pass. A pair that several candidates show stands in it once."""
+    pairs = {pair.reflection_id: pair for one in batch for pair in (one.anchor, *one.others)}
+    place = {reflection_id: number for number, reflection_id in enumerate(pairs)}
     payload = {
-        "group_id": candidate.group_id,
-        **packed(pairs),
-        "identifiers": [name for document in documents for name in names.get(document, ())],
+        **packed(pairs.values()),
+        "candidates": [
+            {"group_id": one.group_id, "shown": [place[pair.reflection_id] for pair in (one.anchor, *one.others)]}
+            for one in batch
+        ],
+        "identifiers": {document: names.get(document, ()) for pair in pairs.values() for document in pair.document_ids},
     }
-    return {"row_id": candidate.candidate_id, "payload": json.dumps(payload)}
+    row_id = content_id("candidates", *(one.candidate_id for one in batch))
+    return {"row_id": row_id, "payload": json.dumps(payload)}
 
 
-def read_candidate(payload: str) -> tuple[Candidate, tuple[str, ...]]:
-    """The candidate of a row of `candidate_row`, and the identifiers of its documents."""
+def read_candidates(payload: str) -> list[tuple[Candidate, tuple[str, ...]]]:
+    """The candidates of a row of `candidate_row`, each with the identifiers of its documents."""
     data = json.loads(payload)
-    anchor, *others = unpacked(data)
-    return Candidate(data["group_id"], anchor, tuple(others)), tuple(data["identifiers"])
+    pairs, found = unpacked(data), list[tuple[Candidate, tuple[str, ...]]]()
+    for one in data["candidates"]:
+        anchor, *others = (pairs[number] for number in one["shown"])
+        documents = dict.fromkeys(document for pair in (anchor, *others) for document in pair.document_ids)
+        identifiers = tuple(name for document in documents for name in data["identifiers"][document])
+        found.append((Candidate(one["group_id"], anchor, tuple(others)), identifiers))
+    return found
 
 
 def write_result(result: UnitResult) -> str:
@@ -90,6 +127,7 @@ def write_result(result: UnitResult) -> str:
             "losses": [asdict(loss) for loss in result.losses],
             "counts": result.counts,
             "cost": result.cost,
+            "rows": result.rows,
         }
     )
 
@@ -97,7 +135,9 @@ def write_result(result: UnitResult) -> str:
 def read_result(text: str) -> UnitResult:
     """The inverse of `write_result`."""
     data = json.loads(text)
-    return UnitResult(unpacked(data), [Lost(**loss) for loss in data["losses"]], data["counts"], data["cost"])
+    return UnitResult(
+        unpacked(data), [Lost(**loss) for loss in data["losses"]], data["counts"], data["cost"], data["rows"]
+    )
 
 
 def packed(pairs: Iterable[Pair]) -> dict[str, Any]:
@@ -118,29 +158,53 @@ def unpacked(data: dict[str, Any]) -> list[Pair]:
     return [pair_from(pair) for pair in data["pairs"]]
 
 
+class Losses(Iterable[Lost]):
+    """What rows have lost, on disk; read in the order of the rows' numbers, whatever order they came in."""
+
+    def __init__(self, rows: int) -> None:
+        self._shelf = Shelf(lambda losses: [Lost(**loss) for loss in losses])
+        self._places = array("q", [-1]) * rows
+
+    def put(self, number: int, losses: Iterable[Lost]) -> None:
+        """Keep what row `number` has lost."""
+        if found := [asdict(loss) for loss in losses]:
+            self._places[number] = len(self._shelf)
+            self._shelf.append(found)
+
+    def __iter__(self) -> Iterator[Lost]:
+        for place in self._places:
+            if place >= 0:
+                yield from self._shelf[place]
+
+
 def gathered(rows: Iterable[dict[str, str]], ids: list[str]) -> UnitResult:
     """The results of the rows `ids` as one, pairs and losses in that order; one that is there twice counts once.
 
     `rows` come in any order, others among them. Raises GenerationError with the first error when a result is missing.
     """
-    found: dict[str, tuple[list[Pair], list[Lost]] | None] = dict.fromkeys(ids)
+    numbers = {row_id: number for number, row_id in enumerate(dict.fromkeys(ids))}
+    found: list[list[Pair] | None] = [None] * len(numbers)
+    losses = Losses(len(numbers))
     counts: dict[str, StepCount] = {}
-    cost, error = Counter[str](), ""
+    cost, error, units = Counter[str](), "", 0
     for row in rows:
         error = error or row["error"]
-        if row["result"] and found.get(row["row_id"], ()) is None:
+        number = numbers.get(row["row_id"], -1)
+        if row["result"] and number >= 0 and found[number] is None:
             one = read_result(row["result"])
-            found[row["row_id"]] = one.pairs, one.losses
+            found[number] = one.pairs
+            losses.put(number, one.losses)
+            units += one.rows
             cost.update(one.cost)
             for step, data in one.counts.items():
                 counts.setdefault(step, StepCount()).add(StepCount.read(data))
-    made = [outcome for outcome in found.values() if outcome is not None]
+    made = [pairs for pairs in found if pairs is not None]
     if len(made) < len(found):
         raise GenerationError(f"synthesis: {error or f'{len(found) - len(made)} rows came to nothing; run it again'}")
     return UnitResult(
-        pairs=[pair for pairs, _ in made for pair in pairs],
-        losses=[loss for _, losses in made for loss in losses],
+        pairs=[pair for pairs in made for pair in pairs],
+        losses=losses,
         counts={step: count.to_json() for step, count in counts.items()},
         cost=dict(cost),
-        rows=len(made),
+        rows=units,
     )

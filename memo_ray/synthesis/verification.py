@@ -20,6 +20,7 @@ from memo_ray.synthesis.settings import Origin, StepSettings, numbered, shown
 from memo_ray.synthesis.wording import VIOLATIONS, violations
 
 PAIRS_A_PROMPT = 20
+JUDGEMENTS = schemas.at_most(schemas.verdicts(VIOLATIONS), PAIRS_A_PROMPT)
 
 
 def judging_prompts(pairs: list[Pair], chunk: Chunk, settings: StepSettings, again: int = 0) -> list[Prompt]:
@@ -31,7 +32,7 @@ def judging_prompts(pairs: list[Pair], chunk: Chunk, settings: StepSettings, aga
     batches = [tuple(pairs[i : i + PAIRS_A_PROMPT]) for i in range(0, len(pairs), PAIRS_A_PROMPT)]
     return [
         settings.prompt(
-            "verification", "verification", schemas.verdicts(VIOLATIONS), Origin.of_chunk(chunk),
+            "verification", "verification", JUDGEMENTS, Origin.of_chunk(chunk),
             values={"text": shown(chunk), "pairs": numbered(batch), "violations": kinds},
             evidence=shown(chunk), exact=True, items=batch, sample=again,
         )

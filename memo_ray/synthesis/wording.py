@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from memo_ray.synthesis.cast import NOBODY, Cast, bare
 from memo_ray.synthesis.grounding import content_words, numbers
 from memo_ray.synthesis.lexicon import FUNCTION_WORDS, GENERAL, OPENERS, WORKS
 from memo_ray.synthesis.verbs import stem
@@ -50,6 +51,8 @@ ANY_WORK = re.compile(
     r"township|village|town|island|cave) "
 )
 BARE = re.compile(r"^(?:Who|What) (?:is|was|are|were) (?:the )?((?:[A-Z][\w.'’-]*[ ,]*)+)\?$")
+ITS_NAME = re.compile(r"^What (?:is|was) the name of (?:[A-Z][\w'’-]*[ ]?)+\?$")
+"""Asks for a name that it gives."""
 TAG = re.compile(
     r"^\s*[\[<{(]|\b(document|doc|chunk|source|file|title)\s*(id|no\.?|number|#|:)|\.(txt|md|pdf|html|jsonl|parquet|docx)\b"
     r"|\b[0-9a-f]{16,}\b",
@@ -60,9 +63,10 @@ TAG = re.compile(
 def violations(question: str, answer: str) -> list[str]:
     """Kinds of VIOLATIONS that rules find in a pair, in the order of that table."""
     found = []
-    pronoun = PRONOUN.search(question)
+    told = bare(question)
+    pronoun = PRONOUN.search(told)
     if (
-        (pronoun and not _name_before(question, pronoun.start()))
+        (pronoun and not _name_before(told[: pronoun.start()], titled=told != question))
         or PRONOUN.fullmatch(answer.strip(" ."))
         or POINTING.search(answer)
     ):
@@ -80,17 +84,19 @@ def violations(question: str, answer: str) -> list[str]:
     return found
 
 
-def _name_before(question: str, position: int) -> bool:
-    words = re.findall(r"\w+", question[:position])[1:]
-    return any(word[0].isupper() and word.lower() not in FUNCTION_WORDS for word in words)
+def _name_before(said: str, titled: bool) -> bool:
+    """Whether what a pronoun stands for was `said` before it: a name, or after a story's title one of its roles."""
+    words = re.findall(r"\w+", said)[1:]
+    named = any(word[0].isupper() and word.lower() not in FUNCTION_WORDS for word in words)
+    return named or (titled and bool(re.search(r"\bthe \w", said)))
 
 
-def malformed(question: str, answer: str, source: str) -> str:
+def malformed(question: str, answer: str, source: str, cast: Cast = NOBODY) -> str:
     """Why a question is badly made for its answer and source; empty when it is not.
 
     It must open with a question word and end with its only question mark, must not hold its answer, must not
     repeat itself within one of its halves, and must name something: a name or number of the source, where the
-    source has one to spare.
+    source has one to spare. Of a work with a title, somebody whom it knows by a role will do, or a place in it.
     """
     words = re.findall(r"[\w'’-]+", question)
     if not words or words[0].lower() not in OPENERS:
@@ -104,7 +110,10 @@ def malformed(question: str, answer: str, source: str) -> str:
         return "the question repeats itself"
     spare = (proper(source) | numbers(source)) - set(said) - numbers(answer)
     if spare and not spare & (proper(question) | numbers(question)):
-        return "the question names nothing of its source"
+        if not cast.roles_in(question) and not cast.points_at(question):
+            return "the question names nothing of its source"
+        if not cast.title:
+            return "the question names nobody but by a role, and the work has no title"
     return ""
 
 
@@ -114,7 +123,7 @@ def hollow(question: str, answer: str) -> str:
     A bare name asks for no fact, one name alone does not tell a work from its maker's others, and what is asked with
     When or Where is a time or a place.
     """
-    if BARE.match(question):
+    if BARE.match(question) or ITS_NAME.match(question):
         return "the question asks for nothing in particular"
     if ANY_WORK.search(question) and len(NAME.findall(question[1:])) < 2 and not numbers(question):
         return "the question fits others too"

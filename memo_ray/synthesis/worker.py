@@ -105,11 +105,19 @@ class RowWorker:
             await self._begun.finish(row_id)
             return self._told(row_id, result)
         await self._begun.finish(row_id)
-        step = "direct" if self._kind == "units" else "connections"
-        detail = f"in flight at {DEATHS_A_ROW} engine deaths"
-        given_up = Lost(step, "engine", detail, row_id, self._first_chunk(row_id, payload), payload[:2000])
-        count = StepCount(prompts=1, failed=Counter(engine=1))
-        return self._told(row_id, UnitResult([], [given_up], {step: count.to_json()}, {}))
+        return self._told(row_id, self._given_up(row_id, payload))
+
+    def _given_up(self, row_id: str, payload: str) -> UnitResult:
+        """What a row comes to that may be what kills the engine: a loss for the unit, or for each candidate."""
+        if self._kind == "units":
+            step, chunks = "direct", [units.read_unit(row_id, payload).sources[0].chunk.chunk_id]
+        else:
+            shown = [candidate for candidate, _ in units.read_candidates(payload)]
+            step, chunks = "connections", [candidate.anchor.chunk_ids[0] for candidate in shown]
+        detail, number = f"in flight at {DEATHS_A_ROW} engine deaths", len(chunks)
+        losses = [Lost(step, "engine", detail, row_id, chunk, payload[:2000]) for chunk in chunks]
+        count = StepCount(prompts=number, failed=Counter(engine=number))
+        return UnitResult([], losses, {step: count.to_json()}, {}, number)
 
     def _told(self, row_id: str, result: UnitResult) -> UnitResult:
         """A finished row's result, counted; its replies are forgotten a while later."""
@@ -123,9 +131,8 @@ class RowWorker:
         return result
 
     def _replies_of(self, row_id: str) -> Path | None:
-        """Where an engine's replies to a row's prompts are kept; None where a row is one prompt, or an endpoint has
-        a journal of its own."""
-        if self._journal is None or self._kind != "units" or not isinstance(self._config.generator, VllmModel):
+        """Where an engine's replies to a row's prompts are kept; None where an endpoint has a journal of its own."""
+        if self._journal is None or not isinstance(self._config.generator, VllmModel):
             return None
         return self._journal.parent / "replies" / f"{row_id}.jsonl"
 
@@ -155,13 +162,8 @@ class RowWorker:
 
     async def _work(self, row_id: str, payload: str, model: ChatModel) -> UnitResult:
         if self._kind != "units":
-            return await recipe.connect(*units.read_candidate(payload), model, self._settings)
+            return await recipe.connect_all(units.read_candidates(payload), model, self._settings)
         return await recipe.synthesise_unit(units.read_unit(row_id, payload), model, self._settings)
-
-    def _first_chunk(self, row_id: str, payload: str) -> str:
-        if self._kind != "units":
-            return units.read_candidate(payload)[0].anchor.chunk_ids[0]
-        return units.read_unit(row_id, payload).sources[0].chunk.chunk_id
 
     async def _open(self) -> ChatModel:
         """The model, opened if there is none; rows that come meanwhile wait for it."""

@@ -5,18 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from memo_ray.config.training import TrainingConfig
 from memo_ray.errors import TrainingError
-from memo_ray.training.attention import Attention
+from memo_ray.training.attention import CPU_MICRO_BATCH_TOKENS, Attention
 from memo_ray.training.batches import make_batch
 from memo_ray.training.examples import Examples
+from memo_ray.training.fit import fit
 
 NAMED = 5
 """So many examples are named in a message."""
+LEAST_TOKENS = 256
+"""Of micro-batches on a CPU: smaller ones save next to nothing."""
+SPARE = 0.9
+"""Of what a GPU could not hold, though the estimate said so, what is offered takes at most this share."""
 
 
 def not_finite(loss: Any, step: Iterable[int], examples: Examples, pad: int, attention: Attention) -> list[int]:
@@ -51,34 +58,62 @@ class OutOfMemory(RuntimeError):
     """One of several workers is out of memory; the line that tells a user."""
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The folder of the base model, and the bytes of the GPU that it is to be trained on."""
+
+    base: Path
+    memory: int
+
+
 @contextmanager
-def out_of_memory(config: TrainingConfig, workers: int) -> Iterator[None]:
-    """Turn the allocator's error into one line with the settings that take less memory.
+def out_of_memory(config: TrainingConfig, workers: int, room: Room | None = None) -> Iterator[None]:
+    """Turn the allocator's error into one line with settings that would fit.
 
     Of several workers only one may be out of memory while the others wait for it. It must fail, not return, so that
     Ray Train ends them all: then the line is raised as OutOfMemory, which is no MemoError.
     """
     try:
         yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator raises it plainly
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; CPU allocations and mapped weights raise it plainly
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        line = f"training: out of memory; set {' or '.join(smaller(config))}"
+        line = too_large(config, room)
         raise (TrainingError(line) if workers == 1 else OutOfMemory(line)) from error
 
 
+def too_large(config: TrainingConfig, room: Room | None) -> str:
+    """The line that tells a user: of a GPU, its size and what fits it by the estimate; of a CPU, what takes less."""
+    ways = smaller(config) if room is None else fitting(config, room)
+    where = "" if room is None else f" on a GPU of {room.memory / 2**30:.0f} GiB"
+    return f"training: out of memory{where}; {'set ' + ' or '.join(ways) if ways else 'take a smaller base'}"
+
+
+def fitting(config: TrainingConfig, room: Room) -> Sequence[str]:
+    """Settings that fit a GPU by the estimate, those first that cost the least."""
+    from transformers import AutoConfig
+
+    shape = AutoConfig.from_pretrained(room.base)
+    found = fit(shape, config, room.memory)
+    if found.fits:  # then the estimate was too low, and what only just fits by it does not
+        found = fit(shape, config, int(found.footprint.total * SPARE))
+    return found.remedies
+
+
 def smaller(config: TrainingConfig) -> list[str]:
-    """Settings that would take less memory than `config`, those first that cost the least."""
+    """Settings that take less memory on a CPU, those first that cost the least."""
     ways = []
-    if config.micro_batch_tokens > 1024:
-        ways.append(f"micro_batch_tokens: {config.micro_batch_tokens // 2}")
+    tokens = min(config.micro_batch_tokens, CPU_MICRO_BATCH_TOKENS)
+    if tokens > LEAST_TOKENS:
+        ways.append(f"micro_batch_tokens: {tokens // 2}")
     if not config.gradient_checkpointing:
         ways.append("gradient_checkpointing: true")
     elif config.checkpoint_keep != "nothing":
         ways.append("checkpoint_keep: nothing")
     if config.precision == "fp32":
         ways.append("precision: bf16")
-    ways.append(f"workers: {config.workers * 2}")
+    if config.workers > 1:  # each of them holds all weights, on one machine
+        ways.append("workers: 1")
     if config.lora is None:
         ways.append("lora: {}")
     return ways

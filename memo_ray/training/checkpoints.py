@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from memo_ray.config.training import TrainingConfig
 
 HISTORY = "history.json"
+MODELS, EPOCH = "models", "epoch-"
+"""Where the model folders lie, and how each begins; its number follows."""
 STATE = "step-"
 """How the folder of a resumable state begins; the steps taken follow."""
 
@@ -110,6 +112,18 @@ def remove_states(states: Place, but: Place | None) -> None:
         if name.startswith(STATE) and (but is None or states.child(name).url != but.url):
             states.child(name).remove(HISTORY)  # first, so that nothing that is half removed is taken for complete
             states.remove(name)
+
+
+def kept_epochs(config: TrainingConfig, done: int) -> range:
+    """The epochs (from 1) whose model folders stay when so many are `done`."""
+    return range(max(1, done - (config.keep_epochs or done) + 1), done + 1)
+
+
+def remove_models(progress: Place, but: range) -> None:
+    """Remove the model folders of the epochs before those that stay."""
+    for name in progress.child(MODELS).folders():
+        if name.startswith(EPOCH) and int(name.removeprefix(EPOCH)) < but.start:
+            progress.remove(f"{MODELS}/{name}")
 
 
 def tied_names(model: Any) -> dict[str, str]:

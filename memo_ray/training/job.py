@@ -9,6 +9,7 @@ from pathlib import Path
 from memo_ray.artifacts.place import Place, local_folder
 from memo_ray.config.training import TrainingConfig
 from memo_ray.errors import TrainingError
+from memo_ray.training.checkpoints import EPOCH, MODELS
 
 
 def never() -> bool:
@@ -44,6 +45,12 @@ class Job:
         return local_folder(found)
 
     @property
+    def name(self) -> str:
+        """What trackers call this training: the artefact's name and the beginning of its fingerprint."""
+        *_, artifact, fingerprint, _ = ["", "memory", *self.progress.url.split("/")]
+        return f"{artifact}-{fingerprint[:8]}"
+
+    @property
     def tracking(self) -> Path:
         """The folder of what a tracker keeps as files: curves outlive an attempt, and nothing is resumed from them."""
         return self.progress.nearby("tracking")
@@ -51,4 +58,4 @@ class Job:
 
 def model_name(epoch: int) -> str:
     """The name of the model folder after `epoch` (from 1) in the progress."""
-    return f"models/epoch-{epoch}"
+    return f"{MODELS}/{EPOCH}{epoch}"

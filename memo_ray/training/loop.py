@@ -21,7 +21,7 @@ from memo_ray.artifacts.place import Place
 from memo_ray.errors import TrainingError
 from memo_ray.training.attention import CPU_MICRO_BATCH_TOKENS
 from memo_ray.training.batches import make_batch
-from memo_ray.training.blame import not_finite, out_of_memory, told
+from memo_ray.training.blame import Room, not_finite, out_of_memory, told
 from memo_ray.training.checkpoints import Epoch, History, remove_states
 from memo_ray.training.deepspeed import start_engine
 from memo_ray.training.examples import Examples
@@ -32,7 +32,7 @@ from memo_ray.training.packing import Layout, share_out, steps_of_epoch
 from memo_ray.training.saving import Saves, Wish
 from memo_ray.training.schedule import learning_rate
 from memo_ray.training.study import Wrong, study_steps
-from memo_ray.training.tracking import Tracker, Untracked, open_tracker
+from memo_ray.training.tracking import Tracked, Tracker, Untracked, open_tracker
 from memo_ray.training.zero import restore
 
 STEPS_BETWEEN_CHECKS = 20
@@ -52,7 +52,7 @@ def train(job: Job, resume: Place | None, on_epoch: Callable[[Epoch], None] = la
     started = time.monotonic()
     if job.threads:
         torch.set_num_threads(job.threads)
-    with out_of_memory(job.config, dist.get_world_size()):
+    with out_of_memory(job.config, dist.get_world_size(), room_of(job, device_here())):
         worker = Worker(job, resume)
     worker.history.start_seconds += time.monotonic() - started
     with closing(worker.tracker), closing(worker.saves.writer):
@@ -80,14 +80,27 @@ def train_epochs(worker: Worker, on_epoch: Callable[[Epoch], None]) -> History:
     return history
 
 
+def device_here() -> torch.device:
+    """The GPU that Ray Train gave this worker, or the CPU."""
+    gpu = torch.cuda.is_available() and dist.get_backend() != "gloo"
+    return torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
+
+
+def room_of(job: Job, device: torch.device) -> Room | None:
+    """What a message needs to say which settings would fit; None on a CPU."""
+    if device.type == "cpu":
+        return None
+    return Room(job.base, torch.cuda.get_device_properties(device).total_memory)
+
+
 class Worker:
     """One worker's engine, and its share of every step."""
 
     def __init__(self, job: Job, resume: Place | None) -> None:
         self.job, self.config = job, job.config
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        gpu = torch.cuda.is_available() and dist.get_backend() != "gloo"
-        self.device = torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
+        self.device = device_here()
+        self.room, gpu = room_of(job, self.device), self.device.type == "cuda"
         # Folders of this group of workers: one that was killed a moment ago may still be writing its own.
         self.nonce = self.shared(uuid.uuid4().hex[:8])
         self.examples = Examples.load(job.folder("examples"))
@@ -103,7 +116,7 @@ class Worker:
         self.engine = start_engine(self.loaded.loss, self.config, gpu=gpu)
         if resume is not None:
             self.history.resumed_from.append(self.history.steps)
-            restore(self.engine, resume)
+            restore(self.engine, resume, self.config.recipe())
             if self.history.begun is not None:  # a share of what all workers counted
                 epoch = self.history.begun
                 epoch.tokens = (epoch.tokens + self.rank) // self.world
@@ -116,10 +129,23 @@ class Worker:
         self.wrong = Wrong(job.progress, self.loaded, self.examples, self.layout, job.pad, self.shared)
         self.skips_in_a_row = 0
         self.meter = Meter(self.loaded.model, self.device, self.world, self.lengths, self.answer_tokens)
-        self.tracker: Tracker = Untracked()
+        self.tracker = self.open_tracker()
+
+    def open_tracker(self) -> Tracker:
+        """The first worker's tracker, and none for the others. Raises TrainingError, on all of them, when it fails."""
+        tracker: Tracker = Untracked()
+        problem = None
         if self.rank == 0:
             settings = self.config.model_dump(mode="json", exclude={"base"})
-            self.tracker = open_tracker(self.config.tracking, job.tracking, "memory", settings, self.history.steps)
+            run = Tracked(self.job.tracking, self.job.name, settings, self.history.steps, self.job.progress)
+            try:
+                tracker = open_tracker(self.config.tracking, run)
+            except TrainingError as error:
+                problem = str(error)
+        problem = self.shared(problem)
+        if problem is not None:
+            raise TrainingError(problem)
+        return tracker
 
     def train_epoch(self) -> Wish:
         """Take the steps of the next epoch, or what is left of it, up to a step after which this group must leave.
@@ -168,7 +194,7 @@ class Worker:
     def look(self) -> None:
         """Note what the memory gets wrong after the epoch that was trained last."""
         clock, epoch = time.monotonic(), self.history.epochs[-1]
-        with out_of_memory(self.config, self.world):
+        with out_of_memory(self.config, self.world, self.room):
             epoch.wrong = len(self.wrong.after(len(self.history.epochs)))
         epoch.looking_seconds = time.monotonic() - clock
         self.tracker.epoch(len(self.history.epochs), self.history.steps, {"wrong": epoch.wrong})
@@ -196,7 +222,7 @@ class Worker:
             group["lr"] = self.rate(number)
         total = torch.zeros((), device=self.device)
         skipped = self.engine.skipped_steps
-        with out_of_memory(self.config, self.world):
+        with out_of_memory(self.config, self.world, self.room):
             for rows in share_out(step, self.lengths, self.layout, self.world)[self.rank]:
                 batch = make_batch(
                     rows, self.examples, self.job.pad, flat=self.attention.flat, device=self.device,

@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -29,8 +29,8 @@ from memo_ray.errors import MemoError, TrainingError
 from memo_ray.models.ray_limits import largest_cluster
 from memo_ray.progress import Progress, unheard
 from memo_ray.rows import Reflection
-from memo_ray.training.blame import OutOfMemory
-from memo_ray.training.checkpoints import History, newest_state
+from memo_ray.training.blame import OutOfMemory, too_large
+from memo_ray.training.checkpoints import History, kept_epochs, newest_state
 from memo_ray.training.deepspeed import environment
 from memo_ray.training.facts import facts_of
 from memo_ray.training.preparation import prepare
@@ -40,6 +40,9 @@ RUN = "ray-train"
 
 TOO_LARGE = "too-large"
 """What a worker that is out of memory says, for those that are started after it."""
+
+LOW_MEMORY = "running low on memory"
+"""What Ray says of workers that its own monitor ended."""
 
 LOOK_S = {True: 0.5, False: 5.0}
 """Seconds between looks at what the workers tell: on a disk, and elsewhere."""
@@ -55,8 +58,9 @@ def train_memory(
 ) -> None:
     """Fine-tune `base` on the `train` rows of `reflections` (paper, Section 4.2); needs ray to be initialised.
 
-    Writes the folders `epoch-1` to `epoch-N`, those of study last, and the facts (losses, tokens, speed). Resumes from
-    `attempt.progress`. Raises TrainingError with the remedy for what a user can mend.
+    Writes the folders `epoch-1` to `epoch-N` (the last `keep_epochs` of them), those of study last, and the facts
+    (losses, tokens, speed). Resumes from `attempt.progress`. Raises TrainingError with the remedy for what a user can
+    mend.
     """
     chosen = [row for row in reflections if row.split == "train"]
     if not chosen:
@@ -64,16 +68,25 @@ def train_memory(
     gpu = check_room(config)
     with attempt.progress.storing("examples") as folder:
         counts = prepare(config, chosen, local_folder(base), folder)
+    tell_of_losses(counts, config)
     history = History.load(attempt.progress)
     if history is None or not history.ended(config):
         history = run_workers(config, base, attempt.progress, counts.pop("pad"), gpu, on_progress)
-    for epoch in range(1, len(history.epochs) + 1):
+    for epoch in kept_epochs(config, len(history.epochs)):
         attempt.adopt(f"models/epoch-{epoch}", f"epoch-{epoch}")
     keep_curves(attempt)
     attempt.facts |= facts_of(history) | counts
     attempt.add_cost(trained_tokens=attempt.facts["tokens"])
-    if gpu:
-        attempt.add_cost(gpu_seconds=attempt.facts["training_seconds"] * config.workers)
+
+
+def tell_of_losses(counts: dict[str, Any], config: TrainingConfig) -> None:
+    """Say what the longest length costs, before hours are spent."""
+    if counts["truncated"] or counts["left_out"]:
+        log.warning(
+            "training.max_sequence_length: %s of %s answers are cut at %s tokens, %s reflections are left out because "
+            "their question leaves no room; raise it to train on all of them",
+            counts["truncated"], counts["reflections"], config.max_sequence_length, counts["left_out"],
+        )  # fmt: skip
 
 
 def keep_curves(attempt: Attempt) -> None:
@@ -88,14 +101,19 @@ def check_room(config: TrainingConfig) -> bool:
     """Whether the workers get GPUs. Raises TrainingError when the cluster can never hold them."""
     largest = largest_cluster()
     gpu = largest.get("GPU", 0) >= 1
-    kind, each = ("GPU", 1) if gpu else ("CPU", config.cpus_per_worker)
-    if config.workers * each > largest.get(kind, 0):
+    kind, needed = needed_of(config, gpu=gpu)
+    if needed > largest.get(kind, 0):
         keys = "training.workers" if gpu else "training.workers or training.cpus_per_worker"
         raise TrainingError(
-            f"training.workers: {config.workers} of them need {config.workers * each} {kind}s, but the cluster has "
+            f"training.workers: {config.workers} of them need {needed} {kind}s, but the cluster has "
             f"{largest.get(kind, 0):.0f}; lower {keys}"
         )
     return gpu
+
+
+def needed_of(config: TrainingConfig, *, gpu: bool) -> tuple[str, int]:
+    """The resource that all workers take together, and how much of it."""
+    return ("GPU", config.workers) if gpu else ("CPU", config.workers * config.cpus_per_worker)
 
 
 def run_workers(
@@ -109,10 +127,11 @@ def run_workers(
     job = {"config": config.model_dump_json(), "base": base, "progress": progress, "pad": pad, "gpu": gpu}
     while True:
         try:
-            outcome = fit(trainer_of(config, job), progress, on_progress).return_value or {}
-        except TrainingError as error:  # with max_failures: 0 nobody has started again to tell
-            told = progress.get(TOO_LARGE)
-            raise TrainingError(told.decode()) if told is not None else error from None
+            told = Told(progress, on_progress, needed_of(config, gpu=gpu))
+            outcome = fit(trainer_of(config, job), told).return_value or {}
+        except ray.train.TrainingFailedError as error:
+            line = progress.get(TOO_LARGE)  # with max_failures: 0 nobody has started again to tell
+            raise failure_of(error, config, gpu=gpu) if line is None else TrainingError(line.decode()) from error
         if "failed" in outcome:
             raise TrainingError(outcome["failed"])
         if "left" not in outcome:
@@ -193,8 +212,8 @@ def outcome_of(work: Callable[[], dict[str, Any]], progress: Place) -> dict[str,
         raise
 
 
-def fit(trainer: TorchTrainer, progress: Place, on_progress: Progress) -> ray.train.Result:
-    """Run `trainer` to the end and tell its progress meanwhile.
+def fit(trainer: TorchTrainer, told: Told) -> ray.train.Result:
+    """Run `trainer` to the end and tell its progress meanwhile. Raises what Ray Train raises.
 
     Beside the main thread, because Ray Train would otherwise keep Ctrl-C to itself, for good.
     """
@@ -207,23 +226,27 @@ def fit(trainer: TorchTrainer, progress: Place, on_progress: Progress) -> ray.tr
             outcome.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
-    told = Told(progress, on_progress)
     thread.start()
     while thread.is_alive():
-        thread.join(LOOK_S[isinstance(progress, LocalPlace)])
+        thread.join(LOOK_S[isinstance(told.progress, LocalPlace)])
         told.look()
+        told.look_at_cluster(ray.cluster_resources())
     if not outcome:
         raise TrainingError("training: Ray Train ended without a result; look at the logs of the run")
     if isinstance(outcome[0], Exception):
-        raise failure_of(outcome[0]) from outcome[0]
+        raise outcome[0]
     return outcome[0]
 
 
 class Told:
-    """What the workers leave in the progress, handed on when it is new: each note, and a log line an epoch."""
+    """What the workers leave in the progress, handed on when it is new: each note, and a log line an epoch.
 
-    def __init__(self, progress: Place, on_progress: Progress) -> None:
-        self.progress, self.on_progress = progress, on_progress
+    `needed`: a resource of the cluster, and how much of it all workers take.
+    """
+
+    def __init__(self, progress: Place, on_progress: Progress, needed: tuple[str, int]) -> None:
+        self.progress, self.on_progress, self.needed = progress, on_progress, needed
+        self.waits = False
         self.note: dict[str, Any] = {}
         history = History.load(progress)
         self.epochs = len(history.epochs) if history else 0
@@ -243,10 +266,23 @@ class Told:
             name = f"epoch {self.epochs}" + (" (study)" if epoch.study else "")
             log.info("%s: loss %.4f, %.0f tokens/s", name, epoch.loss, epoch.tokens / epoch.seconds)
 
+    def look_at_cluster(self, there: Mapping[str, float]) -> None:
+        """Say once that the cluster has become too small for the workers: Ray Train waits for machines in silence."""
+        kind, needed = self.needed
+        waits = there.get(kind, 0) < needed
+        if waits and not self.waits:
+            log.warning(
+                "training: waits for machines: its workers need %d %ss, the cluster has %.0f; add some, or stop and "
+                "lower training.workers, it resumes with fewer", needed, kind, there.get(kind, 0),
+            )  # fmt: skip
+        self.waits = waits
 
-def failure_of(error: Exception) -> TrainingError:
+
+def failure_of(error: Exception, config: TrainingConfig, *, gpu: bool) -> TrainingError:
     """One line for what ended the workers more often than `max_failures` allows."""
     cause = next(iter(getattr(error, "worker_failures", {}).values()), error)
+    if LOW_MEMORY in str(cause):
+        return TrainingError("training: out of memory; take nodes of more memory" if gpu else too_large(config, None))
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
     return TrainingError(
         f"training: the workers failed more often than training.max_failures allows ({lines[-1][:300]}); "

@@ -19,6 +19,8 @@ from memo_ray.training.background import HostCopies, Writer
 from memo_ray.training.checkpoints import (
     HISTORY,
     History,
+    kept_epochs,
+    remove_models,
     remove_states,
     save_model,
     save_tokenizer,
@@ -87,7 +89,7 @@ class Saves:
             if state:
                 save_part(part, target)
                 if writer.rank == 0:
-                    save_layout(self.engine, target)
+                    save_layout(self.engine, target, job.config.recipe())
 
         def commit() -> None:
             if state:
@@ -95,6 +97,7 @@ class Saves:
                 remove_states(job.states, but=target)
             if epoch:
                 job.progress.put(HISTORY, content)
+                remove_models(job.progress, kept_epochs(job.config, number))
 
         writer.start(copy, write, commit)
         if state:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -56,21 +57,26 @@ def save_part(part: dict[str, torch.Tensor], state: Place) -> None:
             os.fsync(file.fileno())
 
 
-def save_layout(engine: Any, state: Place) -> None:
-    """Write how the parts of all workers lie."""
-    state.put(LAYOUT, json.dumps({"workers": dist.get_world_size(), "groups": layout_of(engine)}).encode())
+def save_layout(engine: Any, state: Place, recipe: Mapping[str, Any]) -> None:
+    """Write how the parts of all workers lie, and by which `recipe` they came about."""
+    layout = {"workers": dist.get_world_size(), "groups": layout_of(engine), "recipe": recipe}
+    state.put(LAYOUT, json.dumps(layout).encode())
 
 
-def restore(engine: Any, state: Place) -> None:
+def restore(engine: Any, state: Place, recipe: Mapping[str, Any]) -> None:
     """Put the engine back to where `state` was taken, by however many workers; all workers call this.
 
-    Raises TrainingError when it is the state of other parameters.
+    Raises TrainingError when it is the state of other parameters or of another `recipe`.
     """
     content = state.get(LAYOUT)
     saved, mine = json.loads(content or b"{}"), layout_of(engine)
-    if [group["parameters"] for group in saved.get("groups", [])] != [group["parameters"] for group in mine]:
+    same = [group["parameters"] for group in saved.get("groups", [])] == [group["parameters"] for group in mine]
+    theirs = saved.get("recipe", {})
+    other = sorted(key for key in {*theirs, *recipe} if theirs.get(key) != recipe.get(key))
+    if not same or other:
+        what = f"recipe ({', '.join(other)})" if other else "model"
         raise TrainingError(
-            f"training: {state.url}: is the state of another model or recipe; use the settings that it was made with, "
+            f"training: {state.url}: is the state of another {what}; use the settings that it was made with, "
             "or another `root`"
         )
     zero = engine.optimizer

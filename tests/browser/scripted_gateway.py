@@ -26,7 +26,7 @@ from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.rows import Answer, Chunk, LedgerEntry, Reflection
 from memo_ray.serving.backend import Listed
 from memo_ray.serving.failures import new_door
-from memo_ray.serving.gateway import GatewaySettings, create_app
+from memo_ray.serving.gateway import Entrance, GatewaySettings, create_app
 from memo_ray.serving.keys import Key, digest_of
 from memo_ray.serving.ledger import LedgerDeployment
 from memo_ray.serving.questions import ProtocolDeployment
@@ -140,6 +140,9 @@ class Engine:
         self.held = NOTHING
         self.chat = self
 
+    def options(self, **_: Any) -> Engine:
+        return self
+
     async def remote(self, request: dict[str, Any]) -> dict[str, Any]:
         ask_id = request["request_id"].split("/")[1]
         while ask_id.startswith(self.held):
@@ -165,6 +168,9 @@ class Support:
     def __init__(self, ledger: LedgerDeployment) -> None:
         self.ledger = ledger
         self.support = self
+
+    def options(self, **_: Any) -> Support:
+        return self
 
     async def remote(self, pairs: Any) -> Any:
         return self.ledger.support(pairs)
@@ -251,7 +257,7 @@ class Served:
         )  # fmt: skip
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        app = as_serve_does(create_app(backend, settings, new_door()))
+        app = as_serve_does(create_app(Entrance(backend, settings), new_door()))
         self.server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="error", lifespan="off"))
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()

@@ -66,8 +66,13 @@ def write_pairs(corpus_chunks: list[Chunk], attempt: Attempt) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None, tiny_model: Path) -> Path:
-    """A run of one corpus up to its memory, and the files of a second one."""
     folder = tmp_path_factory.mktemp("continual")
+    make_run(folder, tiny_model)
+    return folder
+
+
+def make_run(folder: Path, tiny_model: Path) -> None:
+    """A run of one corpus up to its memory in `folder`, and the files of a second one."""
     (folder / "law").mkdir()
     for name, text in DOCUMENTS.items():
         (folder / "law" / f"{name}.txt").write_text(text)
@@ -83,7 +88,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None, tiny_mod
         chunks = corpus.rows("chunks", Chunk)
         make_synthesis(run, "law", corpus, may_run=True, derive=lambda attempt: write_pairs(chunks, attempt))
         run_stages(run, until="training")
-    return folder
 
 
 def opened(folder: Path) -> Workspace:

@@ -138,6 +138,9 @@ def test_the_memory_alone_says_the_same_streamed_or_whole(served: ServedRun) -> 
     ]
     assert len(pieces) > 4
     assert "".join(pieces).strip() == text
+    second = text.split()[1]
+    stopped = client.chat.completions.create(**asked, max_tokens=12, stop=[second]).choices[0]
+    assert stopped.message.content == text[: text.index(second)].strip() and stopped.finish_reason == "stop"
     city = schema_of({"city": {"type": "string", "maxLength": 12}})
     formed = client.chat.completions.create(**asked, response_format=city)
     assert (formed.choices[0].message.content or "").startswith('{"city":')

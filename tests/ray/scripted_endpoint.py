@@ -45,6 +45,9 @@ SCRIPT: dict[str, dict[str, Any]] = {
 }
 """The executive's reply in each stage, told by the properties of the schema that it is asked to follow."""
 
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+"""Of every reply."""
+
 
 @dataclass
 class Endpoint:
@@ -54,6 +57,7 @@ class Endpoint:
     """
 
     port: int = 0
+    host: str = "127.0.0.1"
     delay_s: float = 0.0
     asked: Counter[str] = field(default_factory=Counter)
     abandoned: Counter[str] = field(default_factory=Counter)
@@ -64,7 +68,7 @@ class Endpoint:
         app = FastAPI()
         app.add_api_route("/v1/chat/completions", self.reply, methods=["POST"], response_model=None)
         self.port = self.port or free_port()
-        settings = uvicorn.Config(app, "127.0.0.1", self.port, log_level="error", lifespan="off")
+        settings = uvicorn.Config(app, self.host, self.port, log_level="error", lifespan="off")
         self.server = uvicorn.Server(settings)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
@@ -88,12 +92,13 @@ class Endpoint:
                 return Response()
             await asyncio.sleep(0.02)
         text = RECALLED if model == "remembers" else decided(body)
+        for stop in body.get("stop", ()):
+            text = text.partition(stop)[0]
         if body.get("stream"):
             return StreamingResponse(chunks(text), media_type="text/event-stream")
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         head = {"id": "x", "object": "chat.completion", "created": 0, "model": model}
-        return JSONResponse({**head, "choices": [choice], "usage": usage})
+        return JSONResponse({**head, "choices": [choice], "usage": USAGE})
 
 
 def decided(body: dict[str, Any]) -> str:
@@ -104,11 +109,13 @@ def decided(body: dict[str, Any]) -> str:
 
 
 async def chunks(text: str) -> AsyncIterator[str]:
+    """The text in pieces, then its usage, as one who asks for it is told."""
+    head = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": "m"}
     for start in range(0, len(text), 4):
         delta = {"role": "assistant", "content": text[start : start + 4]}
         choice = {"index": 0, "delta": delta, "finish_reason": None}
-        head = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": "m"}
         yield f"data: {json.dumps({**head, 'choices': [choice]})}\n\n"
+    yield f"data: {json.dumps({**head, 'choices': [], 'usage': USAGE})}\n\n"
     yield "data: [DONE]\n\n"
 
 

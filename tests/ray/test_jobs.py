@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -37,19 +38,19 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.fixture(scope="module")
-def cluster(s3_server: str) -> Iterator[str]:
-    """The address of the dashboard of a cluster of one node, whose processes know the S3 server."""
+@contextmanager
+def started(python: Path) -> Iterator[str]:
+    """The address of the dashboard of a cluster of one node with the packages of `python`'s environment."""
     folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")
     gcs, dashboard, client, agent, metrics = free_ports(5)
     command = [
-        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats",
+        str(python), "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
         f"--port={gcs}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}", "--num-cpus=2",
         f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}",
         "--object-store-memory=200000000", f"--temp-dir={folder}",
     ]  # fmt: skip
     # The jobs' `python` is this environment's.
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{python.parent}:{os.environ['PATH']}"
     head = subprocess.Popen(
         command, env=os.environ | {"PATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -68,6 +69,13 @@ def cluster(s3_server: str) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             os.killpg(head.pid, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def cluster(s3_server: str) -> Iterator[str]:
+    """A cluster of this environment, whose processes know the S3 server."""
+    with started(Path(sys.executable)) as address:
+        yield address
 
 
 def answers(url: str) -> bool:

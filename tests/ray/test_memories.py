@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import threading
@@ -18,15 +19,21 @@ import yaml
 
 from memo_ray.artifacts.place import open_place
 from memo_ray.artifacts.registry import Entry, Lineage, Registry
+from memo_ray.cli import main
 from memo_ray.config.models import OpenAIModel, VllmModel
 from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.config.serving import ServingConfig
 from memo_ray.config.training import LoraConfig
+from memo_ray.console import Console
+from memo_ray.continual import registering
 from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.models.sources import resolve
+from memo_ray.results import last_epoch, stored_results
 from memo_ray.serving.client import swap
 from memo_ray.serving.keys import Key, digest_of
 from memo_ray.serving.ray_serving import ServedRun, deploy
+from memo_ray.workspace import open_run
+from tests.e2e.test_continual import make_run
 from tests.ray.scripted_endpoint import QUESTION, Endpoint, free_port
 
 pytestmark = pytest.mark.slow
@@ -137,7 +144,7 @@ class Client(httpx.Client):
 
 
 @contextmanager
-def asked_all_the_time(served: ServedRun, model: str) -> Iterator[list[tuple[int, str]]]:
+def asked_all_the_time(served: ServedRun, model: str, pause_s: float = 0) -> Iterator[list[tuple[int, str]]]:
     """Four clients who ask one question after another; what they got, in the order in which it came."""
     came: list[tuple[int, str]] = []
     stop = threading.Event()
@@ -148,6 +155,7 @@ def asked_all_the_time(served: ServedRun, model: str) -> Iterator[list[tuple[int
                 response = client.ask(model)
                 said = response.json()["choices"][0]["message"]["content"] if response.status_code == 200 else ""
                 came.append((response.status_code, said))
+                stop.wait(pause_s)
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
@@ -235,6 +243,27 @@ def test_a_version_loaded_in_place_keeps_the_engine_and_starts_none_beside_it(
         assert engines() == engine
         swap(served.url, "law@1", ADMIN)
         assert (admin.reply("memory"), engines()) == (first, engine)
+
+
+@pytest.mark.timeout(1200)
+def test_a_corpus_that_is_added_reaches_a_gateway_that_serves_and_no_request_fails(
+    cluster: None, tiny_model: Path, tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    make_run(tmp_path, tiny_model)
+    run = tmp_path / "runs" / "isles"
+    alone = open_run(str(run), Console(quiet=True))
+    registering.register(alone, stored_results(alone), epoch=last_epoch(alone))
+    with serving(run, endpoint, monkeypatch, memories=("isles",)) as served:
+        admin = Client(served, ADMIN)
+        old = admin.reply("memory/isles@1")
+        with asked_all_the_time(served, "memory/isles", pause_s=1.0) as came:
+            assert main(["add", str(run), str(tmp_path / "figs.yaml"), "--recipe", "linear", "--json"]) == 0
+            wait_until(lambda: admin.row("isles")["serves"] == "isles@2" and not admin.row("isles")["draining"], 300)
+        assert json.loads(capsys.readouterr().out)["memory"]["version"] == 2
+        assert {status for status, _ in came} == {200}
+        assert {said for _, said in came} == {old, admin.reply("memory/isles@2")}
+        assert admin.post("/v1/answers", json={"question": QUESTION}).json()["memories"] == ["isles@2"]
 
 
 def adapter(base: Path, folder: Path, seed: int) -> None:

@@ -127,6 +127,9 @@ def test_a_finished_training_is_not_repeated(whole: Attempt, tiny_model: Path) -
     assert time.monotonic() - clock < 5
     assert again.facts["loss_by_step"] == whole.facts["loss_by_step"]
     assert (again.folder / "epoch-1" / "model.safetensors").is_file()
+    few = attempt_in(whole.folder.parent, "few")
+    train_memory(config(keep_epochs=2), reflections(), tiny_model, few)
+    assert sorted(path.name for path in few.folder.iterdir()) == [f"epoch-{EPOCHS - 1}", f"epoch-{EPOCHS}"]
 
 
 def test_two_workers_take_the_same_steps_as_one(whole: Attempt, tiny_model: Path, tmp_path: Path) -> None:
@@ -277,6 +280,6 @@ def test_one_worker_out_of_memory_ends_all_with_the_remedy(
     monkeypatch.setattr(ray_training, "train_worker", one_is_too_small)
     progress = open_place(tmp_path / "progress")
     for again in range(2):  # what an earlier command has left ends nothing
-        with pytest.raises(TrainingError, match=r"^training: out of memory; set micro_batch_tokens: 8192 or"):
+        with pytest.raises(TrainingError, match=r"^training: out of memory; set micro_batch_tokens: 1024 or"):
             ray_training.run_workers(config(workers=2), tmp_path, progress, 0, False, lambda *_: None)
         assert len(list((tmp_path / "progress").glob("begun-*"))) == 2 * (again + 1), "nobody worked a second time"

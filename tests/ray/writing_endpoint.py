@@ -31,6 +31,7 @@ class Endpoint:
     """
 
     port: int = 0
+    host: str = "127.0.0.1"
     delay_s: float = 0.0
     nonsense: bool = False
     asked: Counter[str] = field(default_factory=Counter)
@@ -39,9 +40,9 @@ class Endpoint:
         app = FastAPI()
         app.add_api_route("/v1/chat/completions", self.reply, methods=["POST"], response_model=None)
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((self.host, 0))
             self.port = probe.getsockname()[1]
-        self.server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", self.port, log_level="error", lifespan="off"))
+        self.server = uvicorn.Server(uvicorn.Config(app, self.host, self.port, log_level="error", lifespan="off"))
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
         while not self.server.started:

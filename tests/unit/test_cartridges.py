@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from memo_ray.artifacts.place import local_copy
-from memo_ray.cartridges import settings_of, train_cartridges
+from memo_ray.cartridges import settings_of, train_cartridges, with_cartridges
 from memo_ray.cli import main
+from memo_ray.config.comparison import Bm25, Cartridge, ComparisonConfig
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
 from memo_ray.errors import ConfigError
 from memo_ray.models.cartridge import folder_of
+from memo_ray.results import stored_results
 from memo_ray.rows import Document, LedgerEntry, Reflection
 from memo_ray.workspace import Workspace
 
@@ -58,6 +60,17 @@ def test_every_document_gets_an_adapter_once(
     assert json.loads(capsys.readouterr().out) == first  # losses and all: nothing was trained again
     other, _ = train_cartridges(workspace, settings_of([*SMALL, "seed=1"]), str(tiny_model))
     assert other != first["adapters"]
+
+
+def test_a_comparison_that_names_none_gets_its_own(workspace: Workspace, tiny_model: Path) -> None:
+    system = Cartridge(kind="cartridge", base=str(tiny_model), training=settings_of(SMALL))
+    comparison = ComparisonConfig(systems=(Bm25(kind="bm25"), system))
+    evaluation = workspace.config.evaluation.model_copy(update={"comparison": comparison})
+    workspace.config = workspace.config.model_copy(update={"evaluation": evaluation})
+    made = with_cartridges(workspace, stored_results(workspace)).evaluation.comparison
+    assert made is not None and made.systems[0] == comparison.systems[0]
+    assert isinstance(named := made.systems[1], Cartridge) and named.base == str(tiny_model)
+    assert named.adapters == train_cartridges(workspace, settings_of(SMALL), str(tiny_model))[0]
 
 
 def test_settings_are_checked() -> None:

@@ -21,6 +21,10 @@ PAIR = Reflection("r1", "Who kept it?", "The daughter did.", "direct", "train")
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
+    return workspace_in(tmp_path)
+
+
+def workspace_in(tmp_path: Path) -> Workspace:
     config = RunConfig(name="islands", root=str(tmp_path / "runs"), corpora=(CorpusConfig(name="law", paths=("d",)),))
     return Workspace(config, Console(quiet=True))
 

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "requirements"
-LOCKS = ("bootstrap", "cpu", "gpu")
+LOCKS = ("bootstrap", "cpu", "gpu", "hipporag", "release")
 OURS = {"memo_ray", "jobs", "tests", "benchmarks", "requirements", "sources"}
 OURS |= {path.stem for path in (ROOT / "benchmarks").glob("*.py")}  # scripts there share what they need
 NEVER = {"torchvision", "torchaudio", "torchcodec", "llama-cpp-python", "llm"}
@@ -100,6 +100,14 @@ def test_torch_is_the_cpu_build_in_one_lock_and_the_cuda_build_in_the_other() ->
     assert not any(name.startswith("nvidia-") for name in lock("cpu"))
     assert lock("gpu")["torch"] == "2.13.0"
     assert "nvidia-cudnn-cu13" in lock("gpu")
+
+
+def test_hipporags_lock_keeps_its_pins_but_for_those_that_are_written_down() -> None:
+    locked = lock("hipporag")
+    assert {"hipporag": "2.0.0a4", "torch": "2.13.0+cpu", "transformers": "4.45.2", "litellm": "1.73.1"}.items() <= (
+        locked.items()
+    )
+    assert not {"vllm", "gritlm", "sentence-transformers", "ray", "memo-ray"} & locked.keys()
 
 
 def test_the_gpu_lock_has_the_vllm_that_ray_pins() -> None:

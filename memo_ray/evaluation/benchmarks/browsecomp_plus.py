@@ -29,8 +29,8 @@ from memo_ray.rows import Question, Reject
 from memo_ray.synthesis.language import other_language
 
 COLUMNS = ("query_id", "query", "answer", "evidence_docs", "negative_docs")
-ROWS_AT_ONCE = 8
 ENGLISH = ("en",)
+ROWS_AT_ONCE = 8
 """A row holds some hundred web pages."""
 FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 TITLE = re.compile(r"^title:[ \t]*(.+?)[ \t]*$", re.MULTILINE)

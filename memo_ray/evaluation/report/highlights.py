@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from memo_ray.evaluation.report.charts import Points, line_chart
+from memo_ray.evaluation.summary import cut
 from memo_ray.merging.ways import ROUTED, UNION
 
 KIND_PHRASES = {
@@ -100,6 +101,8 @@ def cards(summary: Mapping[str, Any]) -> list[Card]:
         study = training.get("study", {})
         epochs = len(training.get("loss_by_epoch", ())) - len(study.get("epochs", ()))
         found.append(Card("final loss", f"{training['final_loss']:.3f}", f"after {epochs} epochs" if epochs else ""))
+        if lost := cut(training):
+            found.append(Card("too long", f"{training['truncated'] + training['left_out']:,}", lost.removeprefix("; ")))
         if study.get("epochs"):
             found.append(Card("wrong after study", f"{study['wrong_after']:,}", f"before it {study['wrong_before']:,}"))
     return found

@@ -19,10 +19,12 @@ from memo_ray.evaluation.learning import (
     abstention,
     curve,
     foreign_questions,
+    recall_by,
     recall_by_document,
     recall_by_step,
     weakest,
 )
+from memo_ray.evaluation.overlap import MOST_OVERLAP, largest_overlaps
 from memo_ray.evaluation.report.highlights import Chart, chart_of, study_note
 from memo_ray.evaluation.report.samples import document_titles
 from memo_ray.evaluation.summary import EPOCH_NAME, corpus_name, of_stage
@@ -32,6 +34,8 @@ DOCUMENTS = 60
 """Rows of the heat map: those with the least recall after the last epoch."""
 FOREIGN = 2000
 """Questions of other corpora by which a memory's abstention is measured, at most."""
+LARGER = {"expected": 1.0, "twice the parameters": 2.0, "four times the parameters": 4.0}
+"""Lines of the capacity's chart: times the parameters."""
 GOAL = 0.9
 """The recall for which the size of a memory is foretold."""
 
@@ -87,6 +91,8 @@ def learned(summary: Mapping[str, Any], artefacts: Sequence[Artifact], answers: 
     by_epoch = [row for row in held_out if row.system in epochs]
     note = study_note(summary)
     charts = step_charts(recall_by_step(by_epoch, every, ledger), epochs, note) if len(epochs) > 1 else []
+    charts += closeness_charts(by_epoch, reflections, epochs, note) if len(epochs) > 1 else []
+    found = rooms(summary, held_out, reflections)
     studied = summary["training"].get("study", {}).get("epochs", [])
     documents = recall_by_document(by_epoch, ledger)
     titles = document_titles(artefacts)
@@ -94,11 +100,11 @@ def learned(summary: Mapping[str, Any], artefacts: Sequence[Artifact], answers: 
     worst = weakest(documents[epochs[-1]], DOCUMENTS) if epochs else []
     return Learned(
         epochs=[str(number) + " (study)" * (number in studied) for number in map(epoch_of, epochs)],
-        charts=charts,
+        charts=charts + capacity_charts(found),
         documents=[(titles.get(name, name), lines[name]) for name in worst],
         total=len(lines),
         abstained=abstentions(held_out, reflections),
-        rooms=rooms(summary, held_out, reflections),
+        rooms=found,
     )
 
 
@@ -109,13 +115,49 @@ def epoch_of(system: str) -> int:
 
 def step_charts(table: Table, epochs: Sequence[str], note: str = "") -> list[Chart]:
     """Held-out recall by the step that made the pair which is asked in other words; `note` ends the caption."""
-    numbers = [float(epoch_of(name)) for name in epochs]
-    series = {
-        step: [(x, y) for x, y in zip(numbers, values, strict=True) if y is not None]
-        for step, values in curve(table, epochs).items()
-    }
+    series = lines_of(table, epochs)
     caption = f"Held-out recall by epoch and by the step that made the pair{note}"
     return [chart_of("steps", caption, series, "epoch", "recall", shares=True)] if series else []
+
+
+def lines_of(table: Table, epochs: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+    """Each name's (epoch, recall), where it has one."""
+    numbers = [float(epoch_of(name)) for name in epochs]
+    return {
+        name: [(x, y) for x, y in zip(numbers, values, strict=True) if y is not None]
+        for name, values in curve(table, epochs).items()
+    }
+
+
+def closeness_charts(
+    answers: Sequence[Answer], reflections: Mapping[str, Sequence[Reflection]], epochs: Sequence[str], note: str = ""
+) -> list[Chart]:
+    """Held-out recall of questions in quite other words, and of those near a trained one, where recall proves less."""
+    nearest = [found for rows in reflections.values() for found in largest_overlaps(rows)]
+    close = {found.reflection_id for found in nearest if found.share > MOST_OVERLAP}
+    labels = {
+        False: f"at most {MOST_OVERLAP} ({len(nearest) - len(close):,} questions)",
+        True: f"more ({len(close):,} questions)",
+    }
+    table = recall_by(answers, lambda row: [labels[row.question_id in close]])
+    series = lines_of(table, epochs)
+    caption = f"Held-out recall by epoch and by the share of words in common with the nearest trained question{note}"
+    return [chart_of("closeness", caption, series, "epoch", "recall", shares=True)] if series else []
+
+
+def capacity_charts(rooms: Sequence[Room]) -> list[Chart]:
+    """Recall against the number of reflections: what was measured, what the fitted capacity says of other numbers, and
+    what memories of more parameters would recall."""
+    points = sorted({(one.reflections, one.recall) for one in rooms if one.capacity is not None})
+    if not points:
+        return []
+    found = measure([Point(*point) for point in points])
+    counts = dict.fromkeys(max(1, round(found.largest * 2.0**power)) for power in range(-3, 4))
+    series = {"measured": [(float(count), recall) for count, recall in points]}
+    for label, scale in LARGER.items():
+        series[label] = [(float(count), round(found.recall(count, scale), 4)) for count in counts]
+    caption = "Held-out recall to expect of more or fewer reflections, and of memories of more parameters"
+    return [chart_of("capacity", caption, series, "trained reflections", "recall", shares=True)]
 
 
 def abstentions(held_out: Sequence[Answer], reflections: Mapping[str, Sequence[Reflection]]) -> dict[str, Cell]:

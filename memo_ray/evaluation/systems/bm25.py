@@ -8,6 +8,7 @@ from pathlib import Path
 
 from memo_ray.corpus.bm25 import Bm25
 from memo_ray.corpus.words import telling
+from memo_ray.evaluation.systems.context import Found
 from memo_ray.evaluation.systems.reading import Passage
 from memo_ray.evaluation.systems.system import Corpus, Cost, Failed, Query
 
@@ -30,9 +31,9 @@ class Bm25Index:
         self._index = Bm25(texts, telling, self._k1, self._b)
         return Cost(time.perf_counter() - clock)
 
-    async def find(self, queries: Sequence[Query]) -> list[list[Passage] | Failed]:
+    async def find(self, queries: Sequence[Query]) -> list[Found | Failed]:
         """The `top_k` chunks of each query, of equals the earlier in the corpus; none that shares no word."""
-        return [[self._passages[place] for place in self.rank(query.question)] for query in queries]
+        return [Found([self._passages[place] for place in self.rank(query.question)]) for query in queries]
 
     def rank(self, question: str) -> list[int]:
         """Places of the best chunks."""

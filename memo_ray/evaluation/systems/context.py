@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from memo_ray.config.comparison import Reader
 from memo_ray.evaluation.systems.batch import Pace, each
 from memo_ray.evaluation.systems.reading import Passage, read
-from memo_ray.evaluation.systems.system import Corpus, Cost, Failed, Query, Said
+from memo_ray.evaluation.systems.system import Corpus, Cost, Failed, Query, Said, added
 from memo_ray.models.chat import ChatModel
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The passages for a query, best first, and what finding them took of models. `tokens`: as in Cost."""
+
+    passages: list[Passage]
+    calls: int = 0
+    tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class ContextSource(Protocol):
@@ -23,8 +33,8 @@ class ContextSource(Protocol):
         """Index or load."""
         ...
 
-    async def find(self, queries: Sequence[Query]) -> list[list[Passage] | Failed]:
-        """The passages for each query, best first, or why there are none."""
+    async def find(self, queries: Sequence[Query]) -> list[Found | Failed]:
+        """What there is for each query, or why there is nothing."""
         ...
 
     async def close(self) -> None:
@@ -53,13 +63,14 @@ class ContextSystem:
         share = (time.perf_counter() - clock) / max(1, len(queries))
 
         async def work(query: Query) -> Said | Failed:
-            passages = found[query.question_id]
-            if isinstance(passages, Failed):
-                return passages
-            said = await read(self._executive, self._reader, query, passages, seed, fit=self._source.fit)
+            there = found[query.question_id]
+            if isinstance(there, Failed):
+                return there
+            said = await read(self._executive, self._reader, query, there.passages, seed, fit=self._source.fit)
             if isinstance(said, Failed):
                 return said
-            cost = Cost(said.cost.seconds + share, said.cost.calls, said.cost.tokens)
+            tokens = added(said.cost.tokens, there.tokens)
+            cost = Cost(said.cost.seconds + share, said.cost.calls + there.calls, tokens)
             return Said(said.question_id, said.answer, cost, said.retrieved, said.note)
 
         async for outcome in each(queries, work, self._pace):
@@ -79,9 +90,9 @@ class Nothing:
         """Nothing to do."""
         return Cost()
 
-    async def find(self, queries: Sequence[Query]) -> list[list[Passage] | Failed]:
+    async def find(self, queries: Sequence[Query]) -> list[Found | Failed]:
         """Nothing."""
-        return [[] for _ in queries]
+        return [Found([]) for _ in queries]
 
     async def close(self) -> None:
         """Nothing."""
@@ -100,17 +111,19 @@ class Evidence(Nothing):
         self._documents = {row.document_id: Passage(row.document_id, row.title, row.text) for row in corpus.documents}
         return Cost()
 
-    async def find(self, queries: Sequence[Query]) -> list[list[Passage] | Failed]:
+    async def find(self, queries: Sequence[Query]) -> list[Found | Failed]:
         """The evidence of each query; a query without any cannot be asked this way."""
         return [self._of(query) for query in queries]
 
-    def _of(self, query: Query) -> list[Passage] | Failed:
+    def _of(self, query: Query) -> Found | Failed:
         there = [self._documents[name] for name in query.evidence if name in self._documents]
-        return there or Failed(query.question_id, "no_evidence", "the question names no evidence documents")
+        if not there:
+            return Failed(query.question_id, "no_evidence", "the question names no evidence documents")
+        return Found(there)
 
 
 class WholeCorpus(Evidence):
     """In-context learning: every document, in the corpus's order."""
 
-    def _of(self, query: Query) -> list[Passage] | Failed:
-        return list(self._documents.values())
+    def _of(self, query: Query) -> Found | Failed:
+        return Found(list(self._documents.values()))

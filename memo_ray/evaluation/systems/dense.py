@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from memo_ray.evaluation.systems.bm25 import passages_of
+from memo_ray.evaluation.systems.context import Found
 from memo_ray.evaluation.systems.reading import Passage
 from memo_ray.evaluation.systems.system import Corpus, Cost, Failed, Query
 from memo_ray.models.embedding import Embedder
@@ -46,13 +47,15 @@ class DenseIndex:
         tokens = {self._embedder.name: (self._embedder.tokens - before, 0)}
         return Cost(time.perf_counter() - clock, len(texts), tokens)
 
-    async def find(self, queries: Sequence[Query]) -> list[list[Passage] | Failed]:
-        """The `top_k` chunks of each query; of equals the earlier in the corpus."""
+    async def find(self, queries: Sequence[Query]) -> list[Found | Failed]:
+        """The `top_k` chunks of each query; of equals the earlier in the corpus. What was read is shared evenly."""
         if not queries:
             return []
+        before = self._embedder.tokens
         asked = await self._embedder.embed([f"{self._query_prefix}{query.question}" for query in queries])
+        tokens = {self._embedder.name: ((self._embedder.tokens - before) // len(queries), 0)}
         order = np.argsort(-(asked @ self._vectors.T), axis=1, kind="stable")[:, : self._top_k]
-        return [[self._passages[place] for place in row] for row in order]
+        return [Found([self._passages[place] for place in row], 1, tokens) for row in order]
 
     async def close(self) -> None:
         """Free the embedding model."""

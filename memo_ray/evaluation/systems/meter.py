@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from memo_ray.errors import GenerationError, PromptRefused
+from memo_ray.evaluation.systems.system import added
 from memo_ray.models.chat import ChatModel, ChatReply, ChatRequest
 
 
@@ -58,6 +59,5 @@ def tokens_of(*meters: Meter) -> dict[str, tuple[int, int]]:
     """Tokens by model name; two meters of one model are added up."""
     found: dict[str, tuple[int, int]] = {}
     for meter in meters:
-        read, written = found.get(meter.name, (0, 0))
-        found[meter.name] = (read + meter.input_tokens, written + meter.output_tokens)
+        found = added(found, {meter.name: (meter.input_tokens, meter.output_tokens)})
     return found

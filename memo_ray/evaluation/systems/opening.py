@@ -48,15 +48,15 @@ class Models:
     schema_enforced: bool = False
 
 
-SOURCES: dict[type, Callable[[Any, str], ContextSource]] = {
-    NoContext: lambda config, key: Nothing(),
-    PerfectRetrieval: lambda config, key: Evidence(),
-    InContext: lambda config, key: WholeCorpus(),
-    Bm25: lambda config, key: Bm25Index(config.top_k, config.k1, config.b),
-    Dense: lambda config, key: DenseIndex(
+SOURCES: dict[type, Callable[[Any, str, ChatModel], ContextSource]] = {
+    NoContext: lambda config, key, executive: Nothing(),
+    PerfectRetrieval: lambda config, key, executive: Evidence(),
+    InContext: lambda config, key, executive: WholeCorpus(),
+    Bm25: lambda config, key, executive: Bm25Index(config.top_k, config.k1, config.b),
+    Dense: lambda config, key, executive: DenseIndex(
         open_embedder(config.embedding, f"{key}.embedding"), config.top_k, config.query_prefix, config.document_prefix
     ),
-    HippoRag: lambda config, key: HippoRagIndex(config, key),
+    HippoRag: lambda config, key, executive: HippoRagIndex(config, executive, key),
 }
 """Kinds whose executive reads text, and where the text comes from."""
 
@@ -70,6 +70,7 @@ def open_system(config: SystemConfig, comparison: ComparisonConfig, models: Mode
     """The system of `config`; `key` is the config key that errors name. Raises ConfigError."""
     pace = Pace(comparison.questions_at_once, comparison.question_timeout_s)
     if isinstance(config, Cartridge):
+        assert config.base and config.adapters  # with_cartridges has named them
         base = resolve(config.base, None, f"{key}.base")
         return CartridgeSystem(name_of(config), base.path, config.adapters, comparison.reader, key)
     executive = OpenAIChatModel(config.executive) if config.executive else models.executive
@@ -84,5 +85,5 @@ def open_system(config: SystemConfig, comparison: ComparisonConfig, models: Mode
         enforced = config.executive.structured_outputs if config.executive else models.schema_enforced
         protocol = config.protocol or models.protocol
         return MemoSystem(name_of(config), executive, memory, protocol, pace, schema_enforced=enforced)
-    source = SOURCES[type(config)](config, key)
+    source = SOURCES[type(config)](config, key, executive)
     return ContextSystem(name_of(config), source, executive, comparison.reader, pace)

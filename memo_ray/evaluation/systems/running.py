@@ -63,9 +63,12 @@ class Journal:
 
 def said_of(row: dict[str, Any]) -> Said:
     """The inverse of `asdict`. Raises KeyError or TypeError for another form."""
-    cost: dict[str, Any] = dict(row["cost"])
-    cost["tokens"] = {name: tuple(pair) for name, pair in cost["tokens"].items()}
-    return Said(**{**row, "cost": Cost(**cost)})
+    return Said(**{**row, "cost": cost_of(row["cost"])})
+
+
+def cost_of(row: dict[str, Any]) -> Cost:
+    """The inverse of `asdict`. Raises KeyError or TypeError for another form."""
+    return Cost(**{**row, "tokens": {name: tuple(pair) for name, pair in row["tokens"].items()}})
 
 
 def fingerprint(query: Query) -> str:
@@ -89,7 +92,7 @@ async def run_system(
     asked = {seed: Journal(folder / f"answers-{seed}.jsonl", queries) for seed in seeds}
     known = {seed: journal.read() for seed, journal in asked.items()}
     try:
-        ran.prepared = await system.prepare(corpus, folder)
+        ran.prepared = dearest(await system.prepare(corpus, folder), folder / "prepared.json")
         for seed in seeds:
             left = [query for query in queries if query.question_id not in known[seed]]
             ran.failed[seed] = []
@@ -114,6 +117,18 @@ async def run_system(
         for seed in seeds
     }
     return ran
+
+
+def dearest(cost: Cost, kept: Path) -> Cost:
+    """The most that any try has spent on preparing, kept in a file: a later try finds the index, and spends nothing."""
+    try:
+        earlier = cost_of(json.loads(kept.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = cost
+    most = max(cost, earlier, key=lambda one: (one.input_tokens + one.output_tokens, one.seconds))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(asdict(most)), encoding="utf-8")
+    return most
 
 
 def folder_name(system: str) -> str:

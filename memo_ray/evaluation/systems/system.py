@@ -6,7 +6,7 @@ ends all its questions.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +52,15 @@ class Cost:
     def output_tokens(self) -> int:
         """Generated tokens of all models."""
         return sum(written for _, written in self.tokens.values())
+
+
+def added(first: Mapping[str, tuple[int, int]], second: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Tokens by model name of both; two of one name are added up."""
+    total = dict(first)
+    for name, (read, written) in second.items():
+        before = total.get(name, (0, 0))
+        total[name] = (before[0] + read, before[1] + written)
+    return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,11 @@ from memo_ray.evaluation.asked import (
     hop_kind,
     protocol_questions,
     trained_questions,
+    unknowable_questions,
 )
 from memo_ray.evaluation.metrics import score
+from memo_ray.evaluation.ray_evaluation import answer_row
+from memo_ray.models.chat import ChatReply
 from memo_ray.rows import Question, Reflection
 
 REFLECTIONS = [
@@ -54,6 +57,16 @@ def test_general_questions_are_fixed_and_do_not_hold_their_answers() -> None:
     for row in asked:
         assert row.references and all(score(reference, row.references).exact_match for reference in row.references)
         assert not score(row.question, row.references).recalled, "repeating the question is no answer"
+
+
+def test_foreign_questions_are_fixed_and_abstaining_is_right() -> None:
+    asked = unknowable_questions()
+    assert len(asked) == len({row.question for row in asked}) == 20 and {row.kind for row in asked} == {"foreign"}
+    assert asked[0].question_id == "foreign-01" and asked[0].question.startswith("In which year was the Quellavar")
+    said = {"I do not know that bridge.": True, "": True, "It was opened in 1891.": False}
+    for text, right in said.items():
+        row = answer_row(asked[0], "epoch-1", ChatReply(text, "stop", 1, 1), 0.1)
+        assert (row.recalled, row.exact_match, row.token_f1) == (right, right, float(right))
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,7 @@ def test_exports_hold_the_same_figures(isles: Artifact, tmp_path: Path) -> None:
     assert [(row["system"], float(row["accuracy_mean"]), row["paper_accuracy"]) for row in rows[:2]] == [
         ("perfect_retrieval", 1.0, "0.6283"), ("bm25", 1.0, "0.2"),
     ]  # fmt: skip
+    assert (rows[0]["questions"], rows[0]["seeds"], rows[0]["answers"]) == ("4", "2", "8")
     assert json.loads(as_json(table))["systems"][1]["accuracy_mean"] == 1.0
     latex = as_latex(table)
     assert r"perfect\_retrieval & 100.00 $\pm$ 0.00 & 62.83 \\" in latex

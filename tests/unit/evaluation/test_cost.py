@@ -19,7 +19,7 @@ def test_a_priced_model_costs_its_tokens_and_our_own_its_time() -> None:
 
 def test_no_answer_costs_only_the_index() -> None:
     found = spent(Cost(10.0, 2, {"api": (1000, 0)}), [], PRICES)
-    assert (found.index_seconds, found.index_tokens, found.questions, found.money) == (10.0, 1000, 0, 0.0)
+    assert (found.index_seconds, found.index_tokens, found.answers, found.money) == (10.0, 1000, 0, 0.0)
     assert found.index_money == pytest.approx(0.002)
     assert spent(None, [], PRICES).index_seconds == 0.0
 

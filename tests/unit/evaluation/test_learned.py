@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from memo_ray.evaluation.report.learned import Learned, learned, room
+from memo_ray.evaluation.report.highlights import Chart
+from memo_ray.evaluation.report.learned import Learned, capacity_charts, learned, room
 from memo_ray.evaluation.report.report import render_report, write_report
 from memo_ray.evaluation.summary import build_summary, summary_table
 from memo_ray.rows import Answer, LedgerEntry, Reflection
@@ -31,6 +32,29 @@ def test_the_page_and_the_tables_tell_it(small_run: SmallRun, tmp_path: Path) ->
     data = json.loads((tmp_path / "report" / "tables.json").read_text())["learned"]
     assert data["epochs"] == ["1", "2", "3"]
     assert data["documents"][0] == {"document": "Harbour", "recall": [0.0, 0.0, 0.5]}
+
+
+def test_recall_is_told_apart_by_how_near_a_question_is_to_a_trained_one(small_run: SmallRun) -> None:
+    charts = {chart.x_label: chart for chart in learned_charts(small_run) if "in common" in chart.caption}
+    chart = charts["epoch"]
+    # "Number 0 is which year?" and "Which year is number 0?" have the same words.
+    assert chart.series == ["more (2 questions)"] and [x for x, _ in chart.rows] == [1.0, 2.0, 3.0]
+
+
+def learned_charts(run: SmallRun) -> list[Chart]:
+    return learned(run.summary(), run.artefacts, run.answers).charts
+
+
+def test_the_capacity_is_drawn_against_the_number_of_reflections() -> None:
+    assert capacity_charts([room("all", 100, 1.0), room("none", 100, 0.0)]) == []
+    (chart,) = capacity_charts([room("law", 4000, 0.5), room("wiki", 1000, 0.9)])
+    assert chart.series == ["measured", "expected", "twice the parameters", "four times the parameters"]
+    columns = [dict(column) for column in zip(*([(x, y) for y in ys] for x, ys in chart.rows), strict=True)]
+    measured, expected, twice, four = ({x: y or 0.0 for x, y in column.items()} for column in columns)
+    assert list(expected) == [500.0, 1000.0, 2000.0, 4000.0, 8000.0, 16000.0, 32000.0]
+    assert measured == dict.fromkeys(expected, 0.0) | {1000.0: 0.9, 4000.0: 0.5}
+    assert all(expected[x] < twice[x] < four[x] for x in expected)  # a larger memory recalls more
+    assert expected[500.0] > expected[32000.0]
 
 
 def test_a_pass_of_study_is_told_as_one(small_run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:

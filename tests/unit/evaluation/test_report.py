@@ -89,7 +89,7 @@ def test_page_says_what_the_summary_says(small_run: SmallRun) -> None:
         "Through the protocol, 1 of 1 questions came out right.",
         "2 ungrounded, 1 duplicate ; replies: 4 unparsed",
         "3 model folders",
-        "Measured costs by stage stage input tokens output tokens synthesis 900 80 evaluation 100 –",
+        "Measured costs of the artefacts by stage stage input tokens output tokens synthesis 900 80 evaluation 100 –",
         "Stage 1: grounding",
         "It was red granite",
         "What was asked for and not kept: 3 ungrounded, 1 generation error",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from memo_ray.config.comparison import ComparisonConfig
 from memo_ray.config.loading import validate
 from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.config.run import RunConfig
+from memo_ray.config.serving import ServingConfig
 from memo_ray.errors import ConfigError
 from memo_ray.evaluation.recall import given_epoch
 from memo_ray.evaluation.served_comparison import check_keys, compare_systems
@@ -31,6 +33,12 @@ def config(url: str, systems: list[dict[str, Any]]) -> RunConfig:
         "evaluation": {"comparison": {"systems": systems, "seeds": [0]}},
     }
     return validate(data, "run.yaml")
+
+
+def serving(protocol: ProtocolConfig | None = None) -> ServingConfig:
+    """A run whose executive is an endpoint."""
+    plain = config("http://h/v1", [{"kind": "bm25"}]).serving
+    return plain.model_copy(update={"protocol": protocol or ProtocolConfig()})
 
 
 def test_rows_facts_and_pages_are_in_the_artefact(make: Make, tmp_path: Path) -> None:
@@ -59,15 +67,19 @@ def test_rows_facts_and_pages_are_in_the_artefact(make: Make, tmp_path: Path) ->
 def test_keys_are_checked_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("A_KEY", raising=False)
     model = {"engine": "openai", "base_url": "http://h/v1", "model": "m", "api_key_env": "A_KEY"}
+    hipporag = {"kind": "hipporag", "python": sys.executable, "llm": model, "embedding": model}
     for settings, key in (
         ({"systems": [{"kind": "bm25"}], "judge": {"model": model}}, r"judge\.model\.api_key_env"),
         ({"systems": [{"kind": "bm25"}, {"kind": "bm25", "name": "b", "executive": model}]}, r"systems\.1\.executive"),
         ({"systems": [{"kind": "dense", "embedding": model}]}, r"systems\.0\.embedding\.api_key_env"),
         ({"systems": [{"kind": "cartridge", "base": "x", "adapters": "nowhere"}]}, r"systems\.0\.adapters: nowhere"),
+        ({"systems": [{"kind": "cartridge"}]}, r"systems\.0\.base: the run's executive is an endpoint"),
+        ({"systems": [{**hipporag, "python": "/nowhere"}]}, r"systems\.0\.python: /nowhere: is no interpreter"),
+        ({"systems": [hipporag]}, r"systems\.0\.llm\.api_key_env"),
     ):
         comparison = ComparisonConfig.model_validate_json(json.dumps(settings))
         with pytest.raises(ConfigError, match=rf"evaluation\.comparison\.{key}"):
-            check_keys(comparison, ProtocolConfig())
+            check_keys(comparison, serving())
 
 
 @pytest.mark.parametrize("option", [{"hybrid": {}}, {"memories": ["a", "b"]}])
@@ -76,11 +88,11 @@ def test_options_that_a_comparison_cannot_serve_are_refused_at_once(option: dict
     name = next(iter(option))
     plain = ComparisonConfig.model_validate_json(json.dumps({"systems": [{"kind": "bm25"}, {"kind": "memo"}]}))
     with pytest.raises(ConfigError, match=rf"^serving\.protocol\.{name}: .* give the system of kind memo a protocol"):
-        check_keys(plain, protocol)
+        check_keys(plain, serving(protocol))
     own = ComparisonConfig.model_validate_json(json.dumps({"systems": [{"kind": "memo", "protocol": option}]}))
     with pytest.raises(ConfigError, match=rf"systems\.0\.protocol\.{name}: .* leave it out"):
-        check_keys(own, ProtocolConfig())
-    check_keys(ComparisonConfig.model_validate_json(json.dumps({"systems": [{"kind": "bm25"}]})), protocol)
+        check_keys(own, serving())
+    check_keys(ComparisonConfig.model_validate_json(json.dumps({"systems": [{"kind": "bm25"}]})), serving(protocol))
 
 
 def test_two_systems_of_one_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from memo_ray.evaluation.report.highlights import cards
 from memo_ray.evaluation.summary import build_summary, summary_table
 from memo_ray.rows import SweepRow
 from tests.unit.evaluation.conftest import SWEEP, Make, SmallRun
@@ -67,6 +68,22 @@ def test_several_corpora_are_added_up(small_run: SmallRun, make: Make) -> None:
     assert [row["recipe_id"] for row in summary["merging"]["table"]] == ["ties-0.3", "linear"]
     assert summary["merging"]["table"][0]["parameters"] == {"density": 0.3}
     assert summary["merging"]["table"][1]["recall_by_corpus"] == {"isles": 0.5, "other": 0.0}
+
+
+def test_how_near_held_out_questions_are_to_trained_ones(make: Make) -> None:
+    overlap = {"isles": {"held_out": 3, "too_close": 1, "largest": 0.7, "mean": 0.4}}
+    found = build_summary("small", [make("evaluation", "", {}, {"overlap": overlap})], [], {}, {})
+    assert found["overlap"] == overlap
+
+
+def test_what_is_too_long_to_train_on_is_told(small_run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    (training,) = [made for made in small_run.artefacts if made.record.stage == "training"]
+    assert "answers cut" not in summary_table(small_run.summary())
+    monkeypatch.setitem(training.record.facts, "truncated", 2)  # other tests see the same artefact
+    monkeypatch.setitem(training.record.facts, "left_out", 1)
+    summary = small_run.summary()
+    assert "final loss 0.250; 2 answers cut, 1 reflections left out" in summary_table(summary)
+    assert [card.value for card in cards(summary) if card.label == "too long"] == ["3"]
 
 
 def test_nothing_finished_is_a_summary_too() -> None:

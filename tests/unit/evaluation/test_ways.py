@@ -11,9 +11,9 @@ from memo_ray.artifacts.tables import read_rows
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.merging import MergingConfig
 from memo_ray.config.run import RunConfig
+from memo_ray.evaluation.alone import put_away_answers
 from memo_ray.evaluation.asked import Asked
 from memo_ray.evaluation.ray_evaluation import Asking, answer_row
-from memo_ray.evaluation.stage import put_away_answers
 from memo_ray.evaluation.ways import compare_ways
 from memo_ray.models.chat import ChatReply
 from memo_ray.pipeline import Results

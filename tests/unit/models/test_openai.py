@@ -21,7 +21,9 @@ from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.models.openai import OpenAIChatModel
 from memo_ray.models.spending import money
 
-REQUEST = ChatRequest("r1", ({"role": "user", "content": "Who?"},), 0.5, 8, schema={"type": "object"}, seed=7)
+REQUEST = ChatRequest(
+    "r1", ({"role": "user", "content": "Who?"},), 0.5, 8, schema={"type": "object"}, seed=7, stop=("\n",)
+)
 
 
 class Endpoint(BaseHTTPRequestHandler):
@@ -91,6 +93,7 @@ def test_a_reply_and_what_was_sent(url: str, monkeypatch: pytest.MonkeyPatch) ->
     assert (reply.text, reply.finish_reason, reply.input_tokens, reply.output_tokens) == ("Ada", "stop", 5, 1)
     body = Endpoint.seen[0]["body"]
     assert (body["max_tokens"], body["seed"], body["response_format"]["type"]) == (8, 7, "json_schema")
+    assert body["stop"] == ["\n"]
     assert Endpoint.seen[0]["authorization"] == "Bearer secret-1"
 
 

@@ -15,7 +15,7 @@ from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.serving.backend import Busy, Listed, NoLedger
 from memo_ray.serving.failures import new_door
-from memo_ray.serving.gateway import GatewaySettings, create_app
+from memo_ray.serving.gateway import Entrance, GatewaySettings, create_app
 from memo_ray.serving.keys import Key, digest_of
 from memo_ray.serving.ledger import LedgerDeployment
 from memo_ray.serving.replies import Defaults
@@ -113,7 +113,7 @@ def client_of(
         timeout_s=timeout_s,
         routed=routed,
     )
-    transport = httpx.ASGITransport(create_app(echo, settings, new_door()), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(create_app(Entrance(echo, settings), new_door()), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://gateway")
 
 
@@ -132,6 +132,16 @@ async def test_memory_is_asked_with_the_servers_defaults_or_the_clients_choices(
     assert (first.temperature, first.max_tokens, first.top_p, first.seed) == (0.0, 512, 1.0, None)
     assert (second.temperature, second.max_tokens, second.seed) == (0.7, 3, 5)
     assert first.request_id != second.request_id
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_stop_is_passed_to_a_model_and_cuts_the_protocols_answer(echo: Echo, stream: bool) -> None:
+    http = client_of(echo)
+    await http.post("/v1/chat/completions", json=chat("memory", stop=["\n", "."], stream=stream))
+    assert echo.requests[0].stop == ("\n", ".")
+    cut = (await http.post("/v1/chat/completions", json=chat("memo", stop="a", stream=stream))).text
+    assert '"content": "Ad"' in cut or '"content":"Ad"' in cut
+    assert "Ada" not in cut
 
 
 async def test_only_the_right_bearer_key_opens(echo: Echo) -> None:

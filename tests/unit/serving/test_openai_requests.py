@@ -36,6 +36,17 @@ def test_what_is_honoured_arrives() -> None:
     assert asked.stream and asked.include_usage
 
 
+@pytest.mark.parametrize(("sent", "read"), [(".", (".",)), (["a", "b"], ("a", "b")), ([], ()), (None, ())])
+def test_stop_is_a_text_or_a_list(sent: Any, read: tuple[str, ...]) -> None:
+    assert parse(stop=sent).stop == read
+
+
+def test_a_whole_number_may_have_a_decimal_point() -> None:
+    asked = parse(max_tokens=3.0, seed=-1.0, n=1.0)
+    assert (asked.max_tokens, asked.seed) == (3, -1)
+    assert isinstance(asked.max_tokens, int) and isinstance(asked.seed, int)
+
+
 HARMLESS: list[dict[str, Any]] = [
     {"user": "someone", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "parallel_tool_calls": True},
     {"n": 1, "stop": None, "logprobs": False, "tools": [], "tool_choice": "auto", "presence_penalty": 0.0},
@@ -63,7 +74,15 @@ def test_messages_come_as_clients_send_them_back() -> None:
 
 BAD: list[tuple[dict[str, Any], str, str | None]] = [
     ({"n": 2}, "n: is not supported here", "n"),
-    ({"stop": ["."]}, "stop: is not supported here", "stop"),
+    ({"n": True}, "n: is not supported here", "n"),
+    ({"logprobs": 0}, "logprobs: is not supported here", "logprobs"),
+    ({"max_tokens": 3.5}, "max_tokens: ", "max_tokens"),
+    ({"max_tokens": float("inf")}, "max_tokens: ", "max_tokens"),
+    ({"max_tokens": 1e300}, "max_tokens: ", "max_tokens"),
+    ({"seed": True}, "seed: ", "seed"),
+    ({"stop": [""]}, "stop", "stop"),
+    ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "stop"),
+    ({"stop": 1}, "stop", "stop"),
     ({"tools": [{"type": "function"}]}, "tools: is not supported here", "tools"),
     ({"logprobs": True}, "logprobs: is not supported here", "logprobs"),
     ({"temprature": 1}, "temprature: unknown field; leave it out", "temprature"),
@@ -115,7 +134,7 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
 
 def test_memo_needs_a_user_message_with_text() -> None:
     with pytest.raises(ApiError, match="messages: needs a user message with text"):
-        parse(messages=[{"role": "system", "content": "x"}, {"role": "user", "content": "  "}]).question()
+        parse(messages=[{"role": "system", "content": "x"}, {"role": "user", "content": " \x84 "}]).question()
 
 
 def test_answers_take_a_question_and_nothing_else() -> None:
@@ -125,6 +144,7 @@ def test_answers_take_a_question_and_nothing_else() -> None:
         b"{}",
         b'{"question": ""}',
         b'{"question": "  "}',
+        b'{"question": "\\u0084"}',
         b'{"question": 1}',
         b'{"question": "a", "model": "b"}',
     ):

@@ -45,6 +45,9 @@ class Handle:
         if ledger:
             self.support = Method(ledger.support)
 
+    def options(self, **_: Any) -> Handle:
+        return self
+
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(request)
         if self.says == "down":

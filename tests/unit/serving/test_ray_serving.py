@@ -76,7 +76,8 @@ def test_the_sizes_are_what_the_comments_say(monkeypatch: pytest.MonkeyPatch) ->
     found = deployments_of(cluster)
     assert found["memory"].ray_actor_options["num_gpus"] == 1
     assert found["executive"].ray_actor_options["num_gpus"] == 2
-    assert found["memory"]._deployment_config.autoscaling_config.max_replicas == 4
+    follows = found["memory"]._deployment_config.autoscaling_config
+    assert (follows.max_replicas, follows.upscale_delay_s, follows.downscale_delay_s) == (4, 30, 600)
     assert found["memory"].user_config == {"weights": "/models/memory"}
     assert found["executive"].user_config == {"weights": None}
     assert deployments_of(many)["memories"].user_config == {"memories": ["law", "wiki@3", "acme-handbook"]}

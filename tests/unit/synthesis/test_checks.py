@@ -24,6 +24,7 @@ def direct(question: str, answer: str, **changes: object):
     [
         ("Who built the harbour wall of Esk?", "Rolf Anstick", ""),
         ("", "Rolf Anstick", "empty"),
+        ("...", "Rolf Anstick", "empty"),
         ("Who built the harbour wall in esk-wall.md?", "Rolf Anstick", "identifier"),
         ("Built Rolf Anstick the harbour wall of Esk?", "1784", "malformed"),
         ("Who built the harbour wall of Esk for the king?", "Rolf Anstick", "ungrounded"),
@@ -37,6 +38,11 @@ def test_each_check_names_its_reason(tiny: StepSettings, question: str, answer: 
 
 def test_the_paper_keeps_what_the_generator_says(paper: StepSettings):
     assert problem(direct("Tell me of the wall.", "It was grey marble."), paper, (), []) == ("", "")
+
+
+def test_a_text_that_an_engine_had_to_end_is_lost(paper: StepSettings):
+    looping = make_pair("What did they say?", "no, " * 400)
+    assert problem(looping, paper, (), [])[0] == "too_long"
 
 
 def test_identifiers_are_looked_for_whatever_the_settings(paper: StepSettings):

@@ -27,6 +27,13 @@ def test_the_worked_examples_of_the_sentence_set_are_replies_that_follow_their_s
         assert replies and all(set(json.loads(reply)) <= {"question", "answer"} for reply in replies)
 
 
+def test_no_prompt_shows_a_reply_that_could_be_copied():
+    """A small generator gives a form with dots back as it is, which is good JSON."""
+    for name in sets():
+        for template in load_prompts(name).templates.values():
+            assert '"..."' not in f"{template.system}{template.user}"
+
+
 def test_prompts_about_one_chunk_begin_alike():
     """So that the engine computes the chunk once: system prompt, then the text, then what differs."""
     templates = load_prompts("chunk").templates

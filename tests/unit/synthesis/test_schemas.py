@@ -49,6 +49,7 @@ def test_engines_can_compile_every_schema():
     compiler = xgrammar.GrammarCompiler(info, max_threads=1)
     names = ("PAIR", "PAIRS", "SURFACED", "QUESTION", "ANSWER", "NAMED")
     shaped = [schemas.of_kinds(["a", "b"]), schemas.at_most(schemas.PAIRS, 12), schemas.choice(["a", "b"])]
+    shaped += [schemas.fitting(schema, 2000, 60) for schema in (schemas.PAIRS, schemas.NAMED, schemas.SURFACED)]
     for schema in [SCHEMA, *shaped, *(getattr(schemas, name) for name in names)]:
         compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
 
@@ -56,3 +57,19 @@ def test_engines_can_compile_every_schema():
 def test_a_list_can_be_asked_to_hold_something():
     assert schemas.at_least_one(schemas.PAIRS)["properties"]["pairs"]["minItems"] == 1
     assert schemas.at_least_one(schemas.PAIR) == schemas.PAIR
+
+
+def test_a_list_has_no_more_items_than_its_reply_has_room_for():
+    pairs = schemas.fitting(schemas.at_most(schemas.PAIRS, 128), 2000, 0)["properties"]["pairs"]
+    assert pairs["maxItems"] == 2000 // schemas.TOKENS_AN_ITEM == 31
+    assert schemas.fitting(schemas.at_most(schemas.PAIRS, 8), 2000, 0)["properties"]["pairs"]["maxItems"] == 8
+    named = schemas.fitting(schemas.NAMED, 2000, 60)["properties"]["entities"]
+    assert named["maxItems"] == 31 and named["items"]["properties"]["pairs"]["maxItems"] == 64
+    assert schemas.fitting(SCHEMA, 2000, 0) == SCHEMA, "a pattern bounds itself"
+
+
+def test_an_answer_of_any_length_is_read():
+    long = json.dumps({"answer": "x" * schemas.ANSWER_CHARACTERS * 2})
+    with pytest.raises(GenerationError):
+        parse_json(long, schemas.ANSWER)
+    assert parse_json(long, schemas.without_lengths(schemas.ANSWER))

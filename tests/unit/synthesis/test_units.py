@@ -14,10 +14,12 @@ from memo_ray.synthesis.candidates import Candidate
 from memo_ray.synthesis.pairs import Lost
 from memo_ray.synthesis.recipe import UnitResult
 from memo_ray.synthesis.units import (
+    CANDIDATES_A_ROW,
     candidate_row,
+    candidate_rows,
     gathered,
     identifiers_of,
-    read_candidate,
+    read_candidates,
     read_result,
     read_unit,
     unit_rows,
@@ -59,12 +61,24 @@ def test_row_ids_are_stable_and_distinct():
 def test_candidates_and_results_survive_their_journey():
     pairs = [make_pair("Who?", "I", document_ids=("bell-law",)), make_pair("When?", "Now", document_ids=("d2",))]
     candidate = Candidate("g", pairs[0], (pairs[1],))
-    row = candidate_row(candidate, identifiers_of(DOCUMENTS))
-    back, identifiers = read_candidate(row["payload"])
+    row = candidate_row([candidate], identifiers_of(DOCUMENTS))
+    ((back, identifiers),) = read_candidates(row["payload"])
     assert back == candidate and {"bell-law.md", "two.txt"} <= set(identifiers)
     result = UnitResult(pairs, [Lost("direct", "empty", "nothing", "p")], {"direct": {"made": 2}}, {"prompts": 3})
     assert read_result(write_result(result)) == result
     assert json.loads(write_result(result))["cost"] == {"prompts": 3}
+
+
+def test_candidates_share_rows_and_each_is_asked_once():
+    pairs = [make_pair(f"Who is {n}?", "I", document_ids=("bell-law",)) for n in range(20)]
+    candidates = [Candidate("g", pairs[0], (pair,)) for pair in pairs[1:]]
+    rows = list(candidate_rows(iter([*candidates, candidates[3]]), identifiers_of(DOCUMENTS)))
+    found = [[candidate for candidate, _ in read_candidates(row["payload"])] for row in rows]
+    assert [len(some) for some in found] == [CANDIDATES_A_ROW, 19 - CANDIDATES_A_ROW]
+    assert [candidate for some in found for candidate in some] == candidates
+    assert len({row["row_id"] for row in rows}) == 2
+    # The anchor, which all of them show, stands in a row once.
+    assert rows[0]["payload"].count(json.dumps(pairs[0].question)) == 1
 
 
 def test_a_text_that_many_pairs_share_travels_once():
@@ -87,7 +101,7 @@ def test_the_results_of_a_pass_are_one_in_the_order_of_its_rows():
     second = UnitResult([two], [loss], {"direct": StepCount(prompts=2, made=2).to_json()}, {"prompts": 3})
     rows = [row("b", second), row("other", first), row("a", first), row("b", second)]
     found = gathered(rows, ["a", "b"])
-    assert (found.pairs, found.losses, found.cost, found.rows) == ([one, two], [loss], {"prompts": 4}, 2)
+    assert (found.pairs, list(found.losses), found.cost, found.rows) == ([one, two], [loss], {"prompts": 4}, 2)
     assert (found.counts["direct"]["prompts"], found.counts["direct"]["made"]) == (3, 3)
 
 

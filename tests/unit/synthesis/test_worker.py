@@ -16,12 +16,13 @@ from memo_ray.config.models import OpenAIModel, SpendingLimit
 from memo_ray.errors import EngineDied, GenerationError
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.models.opening import open_model
+from memo_ray.synthesis.candidates import Candidate
 from memo_ray.synthesis.ray_metrics import amounts_of
 from memo_ray.synthesis.recipe import UnitResult
-from memo_ray.synthesis.units import read_result, unit_rows
+from memo_ray.synthesis.units import candidate_rows, read_result, unit_rows
 from memo_ray.synthesis.worker import INPUT, RowWorker, WorkerOpener
 from tests.ray.writing_endpoint import Endpoint, written
-from tests.unit.synthesis.conftest import Scripted, config, make_chunk
+from tests.unit.synthesis.conftest import Scripted, config, make_chunk, make_pair
 
 ROWS = list(
     unit_rows(
@@ -86,18 +87,21 @@ class Counted:
         self.times.pop(row_id, None)
 
 
-def work(opener: WorkerOpener, begun: Counted | None = None, **changes: Any) -> list[dict[str, str]]:
-    """Both rows through one worker at once; a row that was hit by an outage waits for nothing."""
+def work(
+    opener: WorkerOpener, begun: Counted | None = None, kind: str = "units", rows: list[dict[str, str]] = ROWS,
+    **changes: Any,
+) -> list[dict[str, str]]:  # fmt: skip
+    """The rows through one worker at once; a row that was hit by an outage waits for nothing."""
 
     async def all_rows() -> list[dict[str, str]]:
         begins = begun or Counted()
-        actor = RowWorker("units", config(**changes), begins, opener, retry_pauses_s=(0.0, 0.0))
+        actor = RowWorker(kind, config(**changes), begins, opener, retry_pauses_s=(0.0, 0.0))
 
         async def one(row: dict[str, str]) -> dict[str, str]:
             batches = [batch async for batch in actor(pa.Table.from_pylist([row], schema=INPUT))]
             return batches[0].to_pylist()[0]
 
-        return list(await asyncio.gather(*map(one, ROWS)))
+        return list(await asyncio.gather(*map(one, rows)))
 
     return asyncio.run(all_rows())
 
@@ -145,6 +149,18 @@ def test_a_row_in_flight_at_two_deaths_is_given_up_and_says_so():
         assert amounts_of(result)["direct"]["rejects"] == 1
         payload = next(r["payload"] for r in ROWS if r["row_id"] == row["row_id"])
         assert loss.chunk_id == json.loads(payload)["chunks"][0]["chunk_id"]
+
+
+def test_every_candidate_of_a_row_is_asked_and_is_lost_with_it():
+    pairs = [make_pair(f"Who rang bell {n}?", "Odo Stell", chunk_ids=(f"c{n}",)) for n in range(4)]
+    rows = list(candidate_rows([Candidate("g", pair, (pairs[3],)) for pair in pairs[:3]], {}))
+    assert len(rows) == 1
+    ((good,), (bad,)) = (work(Engines(deaths).open, kind="candidates", rows=rows) for deaths in (0, 2))
+    asked, lost = read_result(good["result"]), read_result(bad["result"])
+    assert asked.rows == lost.rows == 3
+    assert asked.counts["connections"]["prompts"] >= 3 and not asked.counts["connections"]["failed"]
+    assert [loss.chunk_id for loss in lost.losses] == ["c0", "c1", "c2"]
+    assert amounts_of(lost)["connections"]["rejects"] == 3
 
 
 def test_marks_of_another_process_of_this_run_count():

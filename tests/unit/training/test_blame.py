@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from memo_ray.config.training import LoraConfig, TrainingConfig
 from memo_ray.errors import TrainingError
 from memo_ray.training.attention import Attention
-from memo_ray.training.blame import OutOfMemory, not_finite, out_of_memory, smaller, told
+from memo_ray.training.blame import OutOfMemory, Room, not_finite, out_of_memory, smaller, told, too_large
 from memo_ray.training.examples import Examples
+from memo_ray.training.fit import fit, footprint, shape_of, smaller_settings
 from memo_ray.training.loss import AnswerLoss
+from memo_ray.training.shapes import config_of
 
 EXAMPLES = Examples(
     np.tile(np.arange(3, 9, dtype=np.int32), 4),
@@ -56,16 +60,43 @@ def test_many_are_not_all_named() -> None:
     assert told(list(range(12)), list(range(20)), many) == "for reflection r0, r1, r2, r3, r4 and 7 more of its 20"
 
 
-def test_out_of_memory_says_what_would_fit() -> None:
-    config = TrainingConfig(micro_batch_tokens=8192, gradient_checkpointing=False)
-    with (
-        pytest.raises(
-            TrainingError,
-            match=r"out of memory; set micro_batch_tokens: 4096 or gradient_checkpointing: true .*or lora: \{\}",
-        ),
-        out_of_memory(config, workers=1),
-    ):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+@pytest.mark.parametrize(
+    "said",
+    ["DefaultCPUAllocator: can't allocate memory: you tried", "unable to mmap 9 bytes: Cannot allocate memory (12)"],
+)
+def test_out_of_memory_on_a_cpu_says_what_takes_less(said: str) -> None:
+    config = TrainingConfig(micro_batch_tokens=8192, gradient_checkpointing=False, workers=2)
+    # A CPU computes no more than 2048 tokens at once, and more workers of one machine take more of it.
+    message = (
+        r"out of memory; set micro_batch_tokens: 1024 or gradient_checkpointing: true or workers: 1 or lora: \{\}$"
+    )
+    with pytest.raises(TrainingError, match=message), out_of_memory(config, workers=1):
+        raise RuntimeError(said)
+
+
+@pytest.mark.parametrize("memory", [80, 24], ids=["the estimate was too low", "it does not fit"])
+def test_out_of_memory_on_a_gpu_says_what_would_fit(memory: int, tmp_path: Path) -> None:
+    shape = config_of("qwen2.5-1.5b")
+    shape.save_pretrained(tmp_path)
+    config = TrainingConfig(checkpoint_keep="products", compile=True)
+    before = fit(shape, config, memory * 2**30)
+    with pytest.raises(TrainingError, match=rf"out of memory on a GPU of {memory} GiB; set (.*)") as raised:  # noqa: SIM117
+        with out_of_memory(config, 1, Room(tmp_path, memory * 2**30)):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    offered = str(raised.value).partition("; set ")[2].split(" or ")
+    settings = dict(smaller_settings(config))
+    assert before.fits == (memory == 80) and len(offered) > 1
+    for words in offered:
+        changed = settings[words]
+        less = footprint(shape_of(shape, changed.lora), changed, changed.workers).total
+        assert less < min(before.footprint.total * 0.9, memory * 2**30)
+
+
+def test_what_cannot_be_made_smaller_says_so(tmp_path: Path) -> None:
+    config_of("qwen2.5-14b").save_pretrained(tmp_path)
+    least = TrainingConfig(micro_batch_tokens=512, lora=LoraConfig())
+    assert too_large(least, Room(tmp_path, 2**30)) == "training: out of memory on a GPU of 1 GiB; take a smaller base"
+    assert too_large(least.model_copy(update={"micro_batch_tokens": 256}), None).endswith("; take a smaller base")
 
 
 def test_one_of_several_workers_fails_for_all() -> None:
@@ -84,5 +115,5 @@ def test_other_errors_stay_as_they_are() -> None:
 
 def test_settings_that_take_no_less_are_not_offered() -> None:
     config = TrainingConfig(micro_batch_tokens=512, lora=LoraConfig())
-    assert smaller(config) == ["workers: 2"]
+    assert smaller(config) == ["micro_batch_tokens: 256"]
     assert "checkpoint_keep: nothing" in smaller(TrainingConfig(checkpoint_keep="products"))

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from memo_ray.artifacts.place import Place, open_place
-from memo_ray.config.training import TrainingConfig
+from memo_ray.config.training import StudyConfig, TrainingConfig
 from memo_ray.errors import TrainingError
 from memo_ray.training.checkpoints import History, newest_state
 
@@ -33,7 +33,7 @@ import itertools, sys
 from pathlib import Path
 import torch.distributed as dist
 from memo_ray.artifacts.place import open_place
-from memo_ray.config.training import TrainingConfig
+from memo_ray.config.training import StudyConfig, TrainingConfig
 from memo_ray.training.checkpoints import newest_state
 from memo_ray.training.job import Job
 from memo_ray.training.loop import train
@@ -162,6 +162,19 @@ def test_state_is_saved_by_the_clock_and_only_the_newest_is_kept(
     assert open_place(tmp_path / "often" / "states").folders() == [Path(state.url).name]
 
 
+def test_of_many_epochs_only_the_last_models_may_be_kept(
+    run: Run, settings: Settings, tiny_model: Path, tmp_path: Path
+) -> None:
+    whole, _ = run(settings(epochs=4), tiny_model, tmp_path / "all")
+    config = settings(epochs=4, keep_epochs=2)
+    _, state = run(config, tiny_model, tmp_path / "few", leave_after=10)
+    assert open_place(tmp_path / "few" / "models").folders() == ["epoch-1", "epoch-2"]
+    history, _ = run(config, tiny_model, tmp_path / "few", resume=state)
+    assert open_place(tmp_path / "few" / "models").folders() == ["epoch-3", "epoch-4"]
+    assert losses(history) == losses(whole), "what is kept changes nothing that is learnt"
+    assert open_place(tmp_path / "all" / "models").folders() == [f"epoch-{n}" for n in range(1, 5)]
+
+
 def test_half_written_state_is_not_found_and_is_removed(
     run: Run, settings: Settings, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -179,8 +192,22 @@ def test_the_state_of_another_model_is_refused(run: Run, settings: Settings, tin
     layout = json.loads(state.get("layout.json") or b"")
     layout["groups"][0]["parameters"] |= {"model.model.embed_tokens.weight": 7}
     state.put("layout.json", json.dumps(layout).encode())
-    with pytest.raises(TrainingError, match=r"step-00000002-\w+: is the state of another model or recipe; use the"):
+    with pytest.raises(TrainingError, match=r"step-00000002-\w+: is the state of another model; use the settings"):
         run(settings(), tiny_model, tmp_path, resume=state)
+
+
+def test_the_state_of_another_recipe_is_refused_and_left_as_it_is(
+    run: Run, settings: Settings, tiny_model: Path, tmp_path: Path
+) -> None:
+    _, state = run(settings(), tiny_model, tmp_path, leave_after=2)
+    other = settings(learning_rate=1e-3, reflections_per_step=5, study=StudyConfig())
+    with pytest.raises(TrainingError, match=r"another recipe \(learning_rate, reflections_per_step, study\); use the"):
+        run(other, tiny_model, tmp_path, resume=state)
+    assert state is not None and newest_state(open_place(tmp_path / "states")) == state
+    # What only says where and how fast is no recipe.
+    faster = settings(micro_batch_tokens=64, gradient_checkpointing=True, state_every_s=1)
+    history, _ = run(faster, tiny_model, tmp_path, resume=state)
+    assert history.resumed_from == [2]
 
 
 def test_what_cannot_be_saved_ends_the_training_and_leaves_the_last_good_state(

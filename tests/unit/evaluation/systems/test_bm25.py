@@ -25,7 +25,7 @@ def made(corpus: Corpus, top_k: int = 9, b: float = 0.75) -> Bm25Index:
 def test_the_best_chunk_comes_first_and_none_without_a_shared_word(corpus: Corpus) -> None:
     index = made(corpus)
     found = asyncio.run(index.find(QUERIES))
-    assert [passages[0].document_id for passages in found] == ["wall", "school", "ferry"]  # type: ignore[index, union-attr]
+    assert [row.passages[0].document_id for row in found] == ["wall", "school", "ferry"]  # type: ignore[union-attr]
     assert index.rank("Zebra?") == []
     assert len(made(corpus, top_k=1).rank("harbour school ferry")) == 1
 

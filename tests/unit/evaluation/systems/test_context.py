@@ -5,7 +5,7 @@ import pytest
 from memo_ray.config.comparison import Reader
 from memo_ray.evaluation.systems.batch import Pace
 from memo_ray.evaluation.systems.bm25 import Bm25Index
-from memo_ray.evaluation.systems.context import ContextSource, ContextSystem, Evidence, Nothing, WholeCorpus
+from memo_ray.evaluation.systems.context import ContextSource, ContextSystem, Evidence, Found, Nothing, WholeCorpus
 from memo_ray.evaluation.systems.system import Failed, Query, Said
 from tests.unit.evaluation.systems.conftest import QUERIES, TEXTS, Ask, Echo
 
@@ -64,10 +64,10 @@ def test_a_text_that_does_not_fit_is_cut_and_said(ask: Ask) -> None:
 class Big(Evidence):
     """One document of 20,000 characters."""
 
-    def _of(self, query: Query) -> list:  # type: ignore[type-arg]
+    def _of(self, query: Query) -> Found:
         from memo_ray.evaluation.systems.reading import Passage
 
-        return [Passage("wall", "", "word " * 4000)]
+        return Found([Passage("wall", "", "word " * 4000)])
 
 
 def test_what_stalls_or_fails_is_set_aside_and_the_rest_goes_on(ask: Ask) -> None:

@@ -38,7 +38,7 @@ def found(index: DenseIndex, corpus: Corpus, folder: Path) -> list[list[str]]:
     async def run() -> list[list[str]]:
         await index.prepare(corpus, folder)
         rows = await index.find(QUERIES)
-        return [[] if isinstance(row, Failed) else [passage.document_id for passage in row] for row in rows]
+        return [[] if isinstance(row, Failed) else [passage.document_id for passage in row.passages] for row in rows]
 
     return asyncio.run(run())
 

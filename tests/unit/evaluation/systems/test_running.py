@@ -42,6 +42,21 @@ def test_a_run_goes_on_where_it_stopped(corpus: Corpus, tmp_path: Path) -> None:
     assert run(third, corpus, tmp_path).answers == ran.answers and not third.requests
 
 
+def test_what_preparing_cost_is_known_after_a_try_that_found_the_index(corpus: Corpus, tmp_path: Path) -> None:
+    class Indexed(Nothing):
+        def __init__(self, cost: Cost) -> None:
+            self.cost = cost
+
+        async def prepare(self, corpus: Corpus, folder: Path) -> Cost:
+            return self.cost
+
+    first, later = Cost(9.0, 4, {"llm": (100, 20)}), Cost(0.5, 0, {})
+    assert run(Echo(), corpus, tmp_path, source=Indexed(first)).prepared == first
+    assert run(Echo(), corpus, tmp_path, source=Indexed(later)).prepared == first
+    (tmp_path / "prepared.json").write_text('{"seconds": ')
+    assert run(Echo(), corpus, tmp_path, source=Indexed(later)).prepared == later
+
+
 def test_a_question_with_other_words_is_asked_again(corpus: Corpus, tmp_path: Path) -> None:
     run(Echo(), corpus, tmp_path)
     model = Echo()

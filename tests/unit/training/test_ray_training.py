@@ -1,0 +1,47 @@
+"""What the stage says around its workers; they themselves are tried on a cluster, in tests/ray."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import ray.train
+
+from memo_ray.artifacts.place import open_place
+from memo_ray.config.training import TrainingConfig
+from memo_ray.training.ray_training import Told, failure_of, needed_of, tell_of_losses
+
+OURS = TrainingConfig(max_sequence_length=128)
+
+
+def test_what_is_cut_and_left_out_is_never_silent(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        tell_of_losses({"reflections": 9, "truncated": 0, "left_out": 0}, OURS)
+        assert not caplog.messages
+        tell_of_losses({"reflections": 9, "truncated": 2, "left_out": 1}, OURS)
+    (message,) = caplog.messages
+    assert message.startswith("training.max_sequence_length: 2 of 9 answers are cut at 128 tokens, 1 reflections")
+
+
+def test_the_last_line_of_a_worker_that_failed_is_told() -> None:
+    error = ray.train.TrainingFailedError("Traceback\n  somewhere\nValueError: what is wrong\n")
+    assert "max_failures allows (ValueError: what is wrong); the same" in str(failure_of(error, OURS, gpu=False))
+
+
+def test_a_worker_that_ray_ended_for_memory_is_told_with_a_remedy() -> None:
+    error = ray.train.TrainingFailedError("2 worker(s) were killed due to the node running low on memory.\nRefer to")
+    told = str(failure_of(error, OURS, gpu=False))
+    assert told.startswith("training: out of memory; set micro_batch_tokens: 1024 or lora: {}")
+    assert str(failure_of(error, OURS, gpu=True)) == "training: out of memory; take nodes of more memory"
+
+
+def test_a_cluster_that_became_too_small_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    needed = needed_of(TrainingConfig(workers=2, cpus_per_worker=3), gpu=False)
+    told = Told(open_place(tmp_path), lambda *_: None, needed)
+    for there in (8, 4, 4, 6, 0):
+        told.look_at_cluster({"CPU": there} if there else {})
+    assert [message.partition(";")[0] for message in caplog.messages] == [
+        f"training: waits for machines: its workers need 6 CPUs, the cluster has {there}" for there in (4, 0)
+    ]
+    assert needed_of(TrainingConfig(workers=2, cpus_per_worker=3), gpu=True) == ("GPU", 2)
