@@ -51,7 +51,7 @@ def session(log_folder: Path) -> Iterator[None]:
             check_nodes(address)
             yield
         finally:
-            ray.shutdown()
+            leave()
         return
     # AF_UNIX paths hold 107 bytes, so the session must lie directly under a short folder.
     remove_leftovers()
@@ -77,8 +77,19 @@ def session(log_folder: Path) -> Iterator[None]:
         _keep_logs(folder, log_folder)
         raise
     finally:
-        ray.shutdown()
+        leave()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def leave() -> None:
+    """Leave Ray, and a local cluster's folder to be removed: this process may start another one.
+
+    Ray Data's logger keeps its file open for as long as the process lives. When somebody configures logging anew, as
+    servers do, the file is closed, and opened again for the next line: in the folder of a cluster that has ended.
+    """
+    ray.shutdown()
+    for handler in logging.getLogger("ray.data").handlers:
+        handler.close()
 
 
 def remove_leftovers() -> None:

@@ -97,6 +97,8 @@ def ray_cluster(s3_server: str) -> Iterator[None]:
     """
     import ray
 
+    from memo_ray.ray_session import leave
+
     # Under /tmp by name: Ray's sockets lie below it and an AF_UNIX path has at most 107 bytes.
     folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")
     ray.init(
@@ -108,7 +110,7 @@ def ray_cluster(s3_server: str) -> Iterator[None]:
         _temp_dir=folder,
     )
     yield
-    ray.shutdown()
+    leave()
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -20,6 +20,7 @@ from memo_ray.config.models import VllmModel
 from memo_ray.config.synthesis import Calibration, Connections, SynthesisConfig
 from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.models.chat import ChatReply, ChatRequest
+from memo_ray.ray_session import leave
 from memo_ray.rows import Reflection, Reject
 from memo_ray.synthesis import ray_pass
 from memo_ray.synthesis.ray_pass import Pass
@@ -94,7 +95,7 @@ def cluster() -> Iterator[None]:
         configure_logging=False, _temp_dir=folder,
     )  # fmt: skip
     yield
-    ray.shutdown()
+    leave()
     shutil.rmtree(folder, ignore_errors=True)
 
 

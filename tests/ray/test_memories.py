@@ -28,6 +28,7 @@ from memo_ray.console import Console
 from memo_ray.continual import registering
 from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.models.sources import resolve
+from memo_ray.ray_session import leave
 from memo_ray.results import last_epoch, stored_results
 from memo_ray.serving.client import swap
 from memo_ray.serving.keys import Key, digest_of
@@ -53,7 +54,7 @@ def cluster(s3_server: str) -> Iterator[None]:
         configure_logging=False, _temp_dir=folder,
     )  # fmt: skip
     yield
-    ray.shutdown()
+    leave()
     shutil.rmtree(folder, ignore_errors=True)
 
 

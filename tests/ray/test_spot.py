@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from memo_ray.artifacts.place import open_place
+from memo_ray.ray_session import leave
 from memo_ray.training.checkpoints import History
 from tests.ray.test_training import attempt_in, config, losses_of, reflections, train, wait_for
 
@@ -40,7 +41,7 @@ def head() -> Iterator[str]:
         _temp_dir=folder,
     )
     yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+    leave()
     shutil.rmtree(folder, ignore_errors=True)
 
 
