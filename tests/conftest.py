@@ -6,9 +6,7 @@ Heavy libraries are imported inside the fixtures, so collecting the tests and ru
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import hypothesis
 import pytest
 
 from memo_ray import machine
+from tests.local_cluster import local_cluster
 from tests.tiny_model import make
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,27 +90,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ray_cluster(s3_server: str) -> Iterator[None]:
-    """A local Ray cluster of two CPUs for the tests of one module, with its own temporary folder and no dashboard.
+    """A local Ray cluster of two CPUs for the tests of one module.
 
     Its processes know the S3 server, which must be there before they are.
     """
-    import ray
-
-    from memo_ray.ray_session import leave
-
-    # Under /tmp by name: Ray's sockets lie below it and an AF_UNIX path has at most 107 bytes.
-    folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")
-    ray.init(
-        address="local",
-        num_cpus=2,
-        object_store_memory=256 * 2**20,
-        include_dashboard=False,
-        configure_logging=False,
-        _temp_dir=folder,
-    )
-    yield
-    leave()
-    shutil.rmtree(folder, ignore_errors=True)
+    with local_cluster():
+        yield
 
 
 @pytest.fixture(scope="session")

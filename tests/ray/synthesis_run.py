@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 from pathlib import Path
-
-import ray
 
 from memo_ray.artifacts.store import Artifact, Store
 from memo_ray.config.models import OpenAIModel
@@ -17,6 +13,7 @@ from memo_ray.progress import unheard
 from memo_ray.rows import Chunk, Document, Group, content_id
 from memo_ray.synthesis.ray_pass import Pass
 from memo_ray.synthesis.ray_synthesis import Passes, synthesise
+from tests.local_cluster import local_cluster
 
 PEOPLE = ("mason Rolf Anstick", "painter Lena Korb", "pilot Jory Kess", "poet Nora Fenwith", "smith Ottla Reeve")
 WORKS = ("Solt Works", "Vell Tower", "Pask School", "Pilot Office", "Rafter Hall")
@@ -86,11 +83,5 @@ def run(
 
 
 if __name__ == "__main__":
-    folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, configure_logging=False, _temp_dir=folder,
-             object_store_memory=256 * 2**20)  # fmt: skip
-    try:
+    with local_cluster():
         run(sys.argv[1], settings(int(sys.argv[2])))
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)

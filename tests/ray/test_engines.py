@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
@@ -20,10 +18,10 @@ from memo_ray.config.models import VllmModel
 from memo_ray.config.synthesis import Calibration, Connections, SynthesisConfig
 from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.models.chat import ChatReply, ChatRequest
-from memo_ray.ray_session import leave
 from memo_ray.rows import Reflection, Reject
 from memo_ray.synthesis import ray_pass
 from memo_ray.synthesis.ray_pass import Pass
+from tests.local_cluster import local_cluster
 from tests.ray.synthesis_run import run, settings
 from tests.ray.writing_endpoint import written
 
@@ -87,16 +85,8 @@ class Engines:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """Four cores by name: two engines, their workers, and one for reading."""
-    import ray
-
-    folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")
-    ray.init(
-        address="local", num_cpus=4, object_store_memory=256 * 2**20, include_dashboard=False,
-        configure_logging=False, _temp_dir=folder,
-    )  # fmt: skip
-    yield
-    leave()
-    shutil.rmtree(folder, ignore_errors=True)
+    with local_cluster(num_cpus=4):
+        yield
 
 
 def engine_settings(replicas: int = 1, **changes: object) -> SynthesisConfig:

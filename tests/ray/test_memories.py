@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,13 +27,13 @@ from memo_ray.console import Console
 from memo_ray.continual import registering
 from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.models.sources import resolve
-from memo_ray.ray_session import leave
 from memo_ray.results import last_epoch, stored_results
 from memo_ray.serving.client import swap
 from memo_ray.serving.keys import Key, digest_of
 from memo_ray.serving.ray_serving import ServedRun, deploy
 from memo_ray.workspace import open_run
 from tests.e2e.test_continual import make_run
+from tests.local_cluster import local_cluster
 from tests.ray.scripted_endpoint import QUESTION, Endpoint, free_port
 
 pytestmark = pytest.mark.slow
@@ -46,16 +45,8 @@ ENGINE = VllmModel(engine="vllm", max_model_len=512, max_num_seqs=4, kv_cache_gb
 @pytest.fixture(scope="module")
 def cluster(s3_server: str) -> Iterator[None]:
     """Room for three small engines; they share the machine's cores."""
-    import ray
-
-    folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")
-    ray.init(
-        address="local", num_cpus=4, object_store_memory=256 * 2**20, include_dashboard=False,
-        configure_logging=False, _temp_dir=folder,
-    )  # fmt: skip
-    yield
-    leave()
-    shutil.rmtree(folder, ignore_errors=True)
+    with local_cluster(num_cpus=4):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from memo_ray.artifacts.place import open_place
-from memo_ray.ray_session import leave
 from memo_ray.training.checkpoints import History
+from tests.local_cluster import local_cluster
 from tests.ray.test_training import attempt_in, config, losses_of, reflections, train, wait_for
 
 pytestmark = pytest.mark.slow
@@ -29,20 +27,8 @@ os.environ["RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"] = "0.5"  # how often Ray Trai
 @pytest.fixture
 def head() -> Iterator[str]:
     """The address of a cluster that has no cores yet."""
-    import ray
-
-    folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")
-    ray.init(
-        address="local",
-        num_cpus=0,
-        object_store_memory=256 * 2**20,
-        include_dashboard=False,
-        configure_logging=False,
-        _temp_dir=folder,
-    )
-    yield ray.get_runtime_context().gcs_address
-    leave()
-    shutil.rmtree(folder, ignore_errors=True)
+    with local_cluster(num_cpus=0) as address:
+        yield address
 
 
 class Machine:
