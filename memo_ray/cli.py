@@ -224,6 +224,7 @@ def parser() -> argparse.ArgumentParser:
     gc.add_argument("--delete", action="store_true", help="remove it; without this nothing is touched")
     gc.add_argument("--artifacts", action="store_true",
                     help="also finished artefacts of other settings than the run's last ones")  # fmt: skip
+    gc.add_argument("--cache", action="store_true", help="also this machine's copies of what any run has fetched")
     gc.add_argument("--json", action="store_true")
 
     bench = verbs.add_parser("bench", help="run benchmarks at small sizes and print what they measure, as JSON lines")

@@ -142,7 +142,7 @@ def bucket(address: str) -> Finding:
         check_conditions(name, f"{prefix}/" if prefix else "", address)
     except StoreError as error:
         found, _, remedy = str(error).removeprefix(f"{address}: ").partition("; ")
-        return Finding("bucket", found, "fail", remedy)
+        return Finding("bucket", f"{address}: {found}", "fail", remedy)
     return Finding("bucket", f"{address} takes conditional writes", "ok")
 
 

@@ -41,6 +41,9 @@ from memo_ray.synthesis.worker import INPUT, OUTPUT, RowWorker
 ROWS_A_FILE = 64
 """Rows of an input file: of whole chunks some megabytes."""
 
+WRITERS = 4
+"""Processes that write finished rows, tens of them a second each."""
+
 SLICE_ROWS = 312 * ROWS_A_FILE
 """Rows of one execution of Ray Data: about 20,000, so that its start and its last rows are a small part of it."""
 
@@ -129,7 +132,10 @@ class Pass:
     def keep(self, results: ray.data.Dataset) -> None:
         """Run the slice, and keep each of its rows where `outputs` reads it."""
         filesystem, root = self.place.arrow()
-        results.write_parquet(f"{root}/output", filesystem=filesystem, ray_remote_args={"num_cpus": 0})
+        # They take no core from the engines; without `concurrency` a burst of rows would start a process for each.
+        results.write_parquet(
+            f"{root}/output", filesystem=filesystem, ray_remote_args={"num_cpus": 0}, concurrency=WRITERS
+        )
 
     @contextmanager
     def watching(self, before: int, total: int, note: str, progress: Progress) -> Iterator[None]:
