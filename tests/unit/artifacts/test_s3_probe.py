@@ -35,7 +35,11 @@ def test_a_service_that_ignores_a_condition_is_refused(bucket: str, header: str)
             pytest.fail("held what nobody guards")
         assert list(open_place(bucket).names()) == []
         found = look(f"{bucket}/run")
-        assert found.status == "fail" and found.found.startswith(f"{bucket}/run: the service ignores {header}") and found.remedy
+        assert (
+            found.status == "fail"
+            and found.found.startswith(f"{bucket}/run: the service ignores {header}")
+            and found.remedy
+        )
     finally:
         client().meta.events.unregister("before-sign.s3.PutObject", unique_id=header)
 
