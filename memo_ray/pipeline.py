@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 """In this order. Serving is not an artefact: evaluation starts it for its protocol questions, `memo serve` for good."""
 
-VERSIONS = {"corpus": 2, "synthesis": 4, "training": 3, "advice": 2, "merging": 2, "evaluation": 5}
+VERSIONS = {"corpus": 2, "synthesis": 4, "training": 3, "advice": 2, "merging": 2, "evaluation": 6}
 """Raised when a stage's code changes what it makes; part of the fingerprint."""
 
 NOT_SEMANTIC = {
