@@ -91,6 +91,6 @@ def test_an_adapter_that_cannot_be_used_fails_its_questions_alone(
 
 def test_the_pool_takes_the_gpus_that_are_free() -> None:
     assert pool_of(0, 0) == (1, {"num_cpus": 0})
-    assert pool_of(8, 3) == (3, {"num_cpus": 1, "num_gpus": 1})
+    assert pool_of(8, 5) == (3, {"num_cpus": 1, "num_gpus": 1})
     with pytest.raises(GenerationError, match="all of the cluster's 2 GPUs are taken"):
-        pool_of(2, 0.5)
+        pool_of(2, 1.5)

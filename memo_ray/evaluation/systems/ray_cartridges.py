@@ -86,7 +86,8 @@ def outcomes(base: Location, adapters: str, asked: Sequence[Over]) -> Iterator[d
         {"request": json.dumps(asdict(row.request)), "documents": json.dumps(list(row.documents))} for row in ordered
     ]
     worker: Any = CartridgeWorker  # Ray's types of `map` know functions alone
-    actors, resources = pool_of(largest_cluster().get("GPU", 0), ray.available_resources().get("GPU", 0))
+    taken = ray.cluster_resources().get("GPU", 0) - ray.available_resources().get("GPU", 0)
+    actors, resources = pool_of(largest_cluster().get("GPU", 0), taken)
     with warnings.catch_warnings():
         # Ray 2.60 says that remote arguments will go, and offers no other way to this one.
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
@@ -102,16 +103,18 @@ def outcomes(base: Location, adapters: str, asked: Sequence[Over]) -> Iterator[d
     return (row for table in tables for row in table.to_pylist())
 
 
-def pool_of(gpus: float, free: float) -> tuple[int, dict[str, Any]]:
-    """At most how many actors, and what each takes: a GPU of those that are `free`, or of a cluster without any nothing
-    by name, since there they share the machine with the engines. Raises GenerationError when all GPUs are taken."""
+def pool_of(gpus: float, taken: float) -> tuple[int, dict[str, Any]]:
+    """At most how many actors, and what each takes: one of the `gpus` that there are or may come and that are not
+    `taken`; without any in the cluster nothing by name, since there they share the machine with the engines.
+
+    Raises GenerationError when all are taken: the pool would wait without end."""
     if gpus < 1:
         return 1, {"num_cpus": 0}
-    if free < 1:
+    if gpus - taken < 1:
         raise GenerationError(
             f"cartridges: all of the cluster's {gpus:g} GPUs are taken, and their model needs one of its own; add one"
         )
-    return int(free), {"num_cpus": 1, "num_gpus": 1}
+    return int(gpus - taken), {"num_cpus": 1, "num_gpus": 1}
 
 
 def following(rows: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
