@@ -71,7 +71,16 @@ def test_a_file_that_is_not_utf8(folder: Path) -> None:
     write(folder)
     done = memo(folder, "run", "run.yaml", "--until", "corpus")
     assert "one.txt" in done.stderr and "UTF-8" in done.stderr
-    only_line(done)
+    line = only_line(done).removeprefix("memo run: ")
+    status = memo(folder, "status", "run.yaml", "--json")
+    found = json.loads(status.stdout)
+    assert found["stages"][0] | {"failed": ""} == {
+        "stage": "corpus", "name": "corpus-corpus", "state": "failed", "error": line, "failed": "",
+    }  # fmt: skip
+    assert found["next"] == "memo run runs/mine/run.yaml"
+    (folder / "docs" / "one.txt").write_text("The tower was built in 1810.")
+    assert memo(folder, "run", "run.yaml", "--until", "corpus").returncode == 0
+    assert json.loads(memo(folder, "status", "run.yaml", "--json").stdout)["stages"][0]["state"] == "finished"
 
 
 def test_a_model_folder_without_a_tokenizer(folder: Path, tiny_model: Path) -> None:
@@ -125,5 +134,5 @@ def test_what_a_library_prints_does_not_stand_before_the_json(folder: Path) -> N
     command = [sys.executable, "-c", NOISY]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=60)
-    assert isinstance(json.loads(done.stdout), list)
+    assert json.loads(done.stdout)["next"] == f"memo run {Path('runs', 'mine', 'run.yaml')}"
     assert "Configuration for experiment" in done.stderr and "a handler's line" in done.stderr
