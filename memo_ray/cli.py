@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.pop("MPLBACKEND", None)
     # Only now: the verbs' module brings in pydantic and the artefact store.
     from memo_ray.errors import MemoError
+    from memo_ray.json_log import failed
     from memo_ray.quiet import json_alone, quiet_ray
 
     quiet_ray()
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             home = importlib.import_module(HOMES.get(options.verb, "memo_ray.commands"))
             return getattr(home, options.verb)(options)
     except MemoError as error:
-        print(f"memo {options.verb}: {error}", file=sys.stderr)
+        failed(f"memo {options.verb}", error)
         return error.exit_status
     except ModuleNotFoundError as error:
         from memo_ray.extras import remedy

@@ -7,7 +7,6 @@ stages before must be finished. Submitting the same stage again finds it finishe
 from __future__ import annotations
 
 import argparse
-import sys
 
 from memo_ray.errors import MemoError, StoreError
 
@@ -20,6 +19,7 @@ def main(stage: str, arguments: list[str]) -> int:
     """Bring `stage` of the run in `arguments` to its finished state; returns the exit status."""
     from memo_ray.console import Console
     from memo_ray.continual.registering import register
+    from memo_ray.json_log import failed
     from memo_ray.pipeline import run_stages
     from memo_ray.quiet import quiet_ray
     from memo_ray.results import finish, stored_results
@@ -35,6 +35,6 @@ def main(stage: str, arguments: list[str]) -> int:
         finish(run, stored_results(run), seconds=None)
         register(run, stored_results(run))
     except MemoError as error:
-        print(f"{stage}: {error}", file=sys.stderr)
+        failed(stage, error)
         return BUSY if isinstance(error, StoreError) and " is making " in str(error) else error.exit_status
     return 0

@@ -27,7 +27,14 @@ from memo_ray.stage_packages import part_for
 from memo_ray.workspace import Workspace
 
 PACKAGE = Path(__file__).resolve().parent
-PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "HF_HUB_OFFLINE")
+PASSED_ON = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "HF_HUB_OFFLINE",
+    "MEMO_LOG",
+)
 """Settings of this environment that jobs get. Keys are none of them: they would stand in the job's metadata, for all
 who see the dashboard. Nodes have roles or secrets of their own."""
 

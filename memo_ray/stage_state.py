@@ -10,16 +10,19 @@ import json
 import os
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from memo_ray.artifacts.place import Place, is_remote
-from memo_ray.artifacts.store import RECORD
+from memo_ray.artifacts.place import is_remote
+from memo_ray.artifacts.store import RECORD, Attempt
 from memo_ray.errors import MemoError
 from memo_ray.workspace import Workspace
+
+if TYPE_CHECKING:
+    from memo_ray.ray_stages import StageMetrics
 
 NOTE = "attempt.json"
 COMMAND = "command"
@@ -34,32 +37,61 @@ QUOTED = re.compile(r"\(.*\)")
 """What an endpoint has answered, which may be a part of what it was asked."""
 
 
-@contextmanager
-def watched(run: Workspace, name: str, fingerprint: str) -> Iterator[Place]:
-    """Keep, beside the progress of the artefact that the block makes, why it failed; nothing once it succeeded.
+class Watch:
+    """What is noted of one attempt at the artefact `name` of a run."""
 
-    Yields the artefact's place, for `begin` once the block holds its lock.
-    """
-    home = run.store.place.child(f"{name}/{fingerprint[:16]}")
-    try:
-        yield home
-    except Exception as error:
+    def __init__(self, run: Workspace, name: str, fingerprint: str) -> None:
+        self._run, self._name = run, name
+        self._home = run.store.place.child(f"{name}/{fingerprint[:16]}")
+        self._attempt: Attempt | None = None
+        self._metrics: StageMetrics | None = None
+
+    def begin(self, attempt: Attempt) -> Callable[[float], None]:
+        """The attempt holds its lock and begins; gives what is told of the seconds that pass."""
+        self._attempt = attempt
+        self._note()
+        from memo_ray.ray_stages import StageMetrics, connected
+
+        if not connected():
+            return lambda seconds: None
+        stage, _, corpus = self._name.partition("-")
+        self._metrics = StageMetrics(self._run.config.name, stage, corpus)
+        return self._metrics.worked
+
+    def succeeded(self) -> None:
+        """The artefact is there."""
+        if self._metrics and self._attempt:
+            self._metrics.finished(self._attempt.rows)
+        with suppress(OSError):  # it says nothing any more
+            self._home.remove(NOTE)
+
+    def failed(self, error: Exception) -> None:
+        """The attempt has ended with `error`."""
+        if self._metrics:
+            self._metrics.failed(type(cause_of(error)).__name__)
         # Of an outage of the store nothing can be kept. And another process that makes it, or has made it, is no
         # failure of the stage.
         with suppress(OSError):
-            if home.holder() is None and home.get(RECORD) is None:
-                begin(run, home, error=reason(error), failed=now())
+            if self._home.holder() is None and self._home.get(RECORD) is None:
+                self._note(error=reason(error), failed=now())
+
+    def _note(self, **ended: str) -> None:
+        self._home.put(NOTE, json.dumps({"written": now(), **ended}).encode())
+        command = b"memo submit" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else b"memo run"
+        if self._run.place.get(COMMAND) != command:
+            self._run.place.put(COMMAND, command)
+
+
+@contextmanager
+def watched(run: Workspace, name: str, fingerprint: str) -> Iterator[Watch]:
+    """Note what becomes of the artefact that the block makes; `begin` is for it to call once it holds the lock."""
+    watch = Watch(run, name, fingerprint)
+    try:
+        yield watch
+    except Exception as error:
+        watch.failed(error)
         raise
-    with suppress(OSError):
-        home.remove(NOTE)
-
-
-def begin(run: Workspace, home: Place, **ended: str) -> None:
-    """Note that an artefact is being made, or how that `ended`, and by which command."""
-    home.put(NOTE, json.dumps({"written": now(), **ended}).encode())
-    command = b"memo submit" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else b"memo run"
-    if run.place.get(COMMAND) != command:
-        run.place.put(COMMAND, command)
+    watch.succeeded()
 
 
 def unfinished(run: Workspace, name: str) -> dict[str, Any]:
@@ -91,9 +123,7 @@ def next_command(run: Workspace, rows: list[dict[str, Any]]) -> str:
 def reason(error: BaseException) -> str:
     """One line on why something failed. Of what is no MemoError, a bug, only its type and place: its message may quote
     anything."""
-    cause = getattr(error, "cause", None)  # Ray's error around that of a task
-    if isinstance(cause, BaseException):
-        return reason(cause)
+    error = cause_of(error)
     if not isinstance(error, MemoError):
         frames = traceback.extract_tb(error.__traceback__)
         where = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
@@ -106,6 +136,12 @@ def reason(error: BaseException) -> str:
         line = line.replace(secret, "…")
     line = SECRET.sub("…", line)
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """A task's own error, where Ray has put one of its own around it."""
+    cause = getattr(error, "cause", None)
+    return cause_of(cause) if isinstance(cause, BaseException) else error
 
 
 def now() -> str:

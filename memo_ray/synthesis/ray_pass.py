@@ -15,9 +15,10 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,9 +27,10 @@ import ray.data
 import ray.exceptions
 from ray.data import ActorPoolStrategy
 
+from memo_ray import json_log
 from memo_ray.artifacts.place import Place
 from memo_ray.config.models import VllmModel
-from memo_ray.config.synthesis import SynthesisConfig
+from memo_ray.config.synthesis import StepName, SynthesisConfig
 from memo_ray.errors import GenerationError
 from memo_ray.progress import Progress
 from memo_ray.quiet import RESTARTABLE, without_lines
@@ -101,7 +103,9 @@ class Pass:
         at_once = rows_in_flight(self.kind, config)
         read = ray.data.read_parquet([f"{root}/{name}" for name in names], filesystem=filesystem)
         pool = ActorPoolStrategy(size=engine.replicas if engine else 1, max_tasks_in_flight_per_actor=at_once)
-        arguments = (self.kind, config, RemoteBegun(self.begun), self.engines.lend(), self.journal, StepMetrics)
+        steps = [step for step in get_args(StepName) if step not in config.without]
+        meter = partial(StepMetrics, steps, json_log.handed_on())
+        arguments = (self.kind, config, RemoteBegun(self.begun), self.engines.lend(), self.journal, meter)
         try:
             with warnings.catch_warnings(), without_lines(RESTARTABLE):
                 # Ray 2.60 says that remote arguments will go, and offers no other way to these two.

@@ -64,7 +64,7 @@ class RowWorker:
         begun: Begun,
         opener: WorkerOpener,
         journal: Path | None = None,
-        meter: Callable[[], Callable[[UnitResult], None]] | None = None,
+        meter: Callable[[], Callable[[str, UnitResult], None]] | None = None,
         retry_pauses_s: Sequence[float] = RETRY_PAUSES_S,
     ) -> None:
         """`journal`: the file of this machine in which an endpoint's replies are kept for a later try; those of an
@@ -122,7 +122,7 @@ class RowWorker:
     def _told(self, row_id: str, result: UnitResult) -> UnitResult:
         """A finished row's result, counted; its replies are forgotten a while later."""
         if self._observe:
-            self._observe(result)
+            self._observe(row_id, result)
         path = self._replies_of(row_id)
         if path is not None:
             self._finished.append(path)

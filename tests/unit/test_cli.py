@@ -83,6 +83,26 @@ def test_a_file_that_is_not_utf8(folder: Path) -> None:
     assert json.loads(memo(folder, "status", "run.yaml", "--json").stdout)["stages"][0]["state"] == "finished"
 
 
+def test_with_json_lines_every_line_of_progress_is_one_object(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMO_LOG", "json")
+    write(folder)
+    done = memo(folder, "run", "run.yaml", "--until", "corpus")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["message"] for line in lines] == ["run mine in runs/mine", "started", "finished"]
+    assert all({"time", "level", "run"} <= line.keys() for line in lines)
+    ended = lines[-1] | {"time": "", "seconds": 0}
+    assert ended == {
+        "time": "", "level": "info", "run": "mine", "stage": "corpus", "corpus": "corpus", "message": "finished",
+        "seconds": 0, "rows": ended["rows"],
+    }  # fmt: skip
+    assert ended["rows"]["documents"] == 1
+    (folder / "docs" / "one.txt").write_bytes(b"caf\xe9 au lait")
+    done = memo(folder, "run", "run.yaml", "--until", "corpus")
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert (done.returncode, last["level"], last["stage"], last["command"]) == (2, "error", "corpus", "memo run")
+    assert "UTF-8" in last["message"]
+
+
 def test_a_model_folder_without_a_tokenizer(folder: Path, tiny_model: Path) -> None:
     model = folder / "model"
     model.mkdir()

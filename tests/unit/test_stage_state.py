@@ -16,7 +16,7 @@ from memo_ray.console import Console
 from memo_ray.errors import CorpusError, GenerationError, StoreError
 from memo_ray.results import status_of, status_text
 from memo_ray.rows import Chunk
-from memo_ray.stage_state import LONGEST, begin, reason, watched
+from memo_ray.stage_state import LONGEST, reason, watched
 from memo_ray.workspace import Workspace
 
 NAME, IDENTITY = "corpus-law", "0123456789abcdef" * 4
@@ -42,8 +42,8 @@ def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
 
 def make(run: Workspace, error: BaseException | None = None) -> None:
     """The corpus, as `pipeline.make` makes it without Ray."""
-    with watched(run, NAME, IDENTITY) as home, run.store.attempt(NAME, "corpus", IDENTITY, {}, {}) as attempt:
-        begin(run, home)
+    with watched(run, NAME, IDENTITY) as watch, run.store.attempt(NAME, "corpus", IDENTITY, {}, {}) as attempt:
+        watch.begin(attempt)
         attempt.write("chunks", [], Chunk)
         if error is not None:
             raise error

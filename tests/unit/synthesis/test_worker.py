@@ -259,7 +259,12 @@ def test_a_killed_row_asks_an_engine_only_what_was_not_answered(tmp_path: Path):
     async def one(engines: Outage, most: int) -> UnitResult | None:
         """The first row, through an engine that ends with the process at its prompt number `most`."""
         actor = RowWorker(
-            "units", config(), Counted(), engines.open, tmp_path / "replies.jsonl", lambda: observed.append
+            "units",
+            config(),
+            Counted(),
+            engines.open,
+            tmp_path / "replies.jsonl",
+            lambda: lambda row_id, result: observed.append(result),
         )
         task = asyncio.ensure_future(anext(actor(pa.Table.from_pylist(ROWS[:1], schema=INPUT))))
         while not task.done():
