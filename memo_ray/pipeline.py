@@ -21,7 +21,7 @@ from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.training import NO_RECIPE, TrainingConfig
 from memo_ray.errors import ConfigError
 from memo_ray.rows import LedgerEntry, Reflection, Reject
-from memo_ray.stage_state import watched
+from memo_ray.stage_state import attempted
 from memo_ray.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -276,10 +276,8 @@ def make(
         return found
     if not may_run:
         raise ConfigError(f"--from: {name} is not finished with these settings; start from {stage} or earlier")
-    with watched(run, name, identity) as watch:
-        run.preflight()
-        with run.console.stage(name), run.ray(), run.store.attempt(name, stage, identity, config, inputs) as attempt:
-            run.build(stage, attempt, build, watch.begin(attempt))
+    with attempted(run, name, stage, identity, config, inputs) as (attempt, worked):
+        run.build(stage, attempt, build, worked)
     made = run.store.find(name, identity)
     if made is None:
         raise ConfigError(f"{name}: its record disappeared while the run went on; run the command again")

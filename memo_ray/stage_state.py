@@ -10,7 +10,7 @@ import json
 import os
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,13 +67,14 @@ class Watch:
 
     def failed(self, error: Exception) -> None:
         """The attempt has ended with `error`."""
-        if self._metrics:
-            self._metrics.failed(type(cause_of(error)).__name__)
-        # Of an outage of the store nothing can be kept. And another process that makes it, or has made it, is no
-        # failure of the stage.
-        with suppress(OSError):
-            if self._home.holder() is None and self._home.get(RECORD) is None:
+        elsewhere = False
+        with suppress(OSError):  # of an outage of the store nothing can be kept
+            # Another process that makes it, or has made it, is no failure of the stage.
+            elsewhere = self._home.holder() is not None or self._home.get(RECORD) is not None
+            if not elsewhere:
                 self._note(error=reason(error), failed=now())
+        if self._metrics and not elsewhere:
+            self._metrics.failed(type(cause_of(error)).__name__)
 
     def _note(self, **ended: str) -> None:
         self._home.put(NOTE, json.dumps({"written": now(), **ended}).encode())
@@ -92,6 +93,22 @@ def watched(run: Workspace, name: str, fingerprint: str) -> Iterator[Watch]:
         watch.failed(error)
         raise
     watch.succeeded()
+
+
+@contextmanager
+def attempted(
+    run: Workspace,
+    name: str,
+    stage: str,
+    fingerprint: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+) -> Iterator[tuple[Attempt, Callable[[float], None]]]:
+    """An attempt at an artefact, on the run's Ray cluster, shown and watched; and what is told of its seconds."""
+    with watched(run, name, fingerprint) as watch:
+        run.preflight()
+        with run.console.stage(name), run.ray(), run.store.attempt(name, stage, fingerprint, config, inputs) as attempt:
+            yield attempt, watch.begin(attempt)
 
 
 def unfinished(run: Workspace, name: str) -> dict[str, Any]:
