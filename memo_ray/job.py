@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from memo_ray.errors import MemoError, StoreError
+from memo_ray.errors import BeingMade, MemoError
 
 BUSY = 75
 """Exit status when another process is making the same artefact (EX_TEMPFAIL): try again later. The others are
@@ -36,5 +36,5 @@ def main(stage: str, arguments: list[str]) -> int:
         register(run, stored_results(run))
     except MemoError as error:
         print(f"{stage}: {error}", file=sys.stderr)
-        return BUSY if isinstance(error, StoreError) and " is making " in str(error) else error.exit_status
+        return BUSY if isinstance(error, BeingMade) else error.exit_status
     return 0

@@ -19,7 +19,7 @@ from memo_ray.artifacts.record import read_by_synthesis
 from memo_ray.artifacts.store import Artifact, Attempt
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.training import NO_RECIPE, TrainingConfig
-from memo_ray.errors import ConfigError
+from memo_ray.errors import ConfigError, FinishedElsewhere
 from memo_ray.rows import LedgerEntry, Reflection, Reject
 from memo_ray.workspace import Workspace
 
@@ -68,8 +68,7 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
     for name in (start, until):
         if name not in STAGES:
             raise ConfigError(f"stage {name}: there is none of that name; the stages are {', '.join(STAGES)}")
-    wanted = STAGES[: STAGES.index(until) + 1]
-    run.stages = wanted
+    run.stages = wanted = STAGES[: STAGES.index(until) + 1]
     results = Results()
 
     def allowed(stage: str) -> bool:
@@ -274,14 +273,18 @@ def make(
         run.console.reused(name, found)
         return found
     if not may_run:
-        raise ConfigError(f"--from: {name} is not finished with these settings; start from {stage} or earlier")
+        raise ConfigError(f"{name}: is not finished with these settings; run the stage {stage} first")
     run.preflight()
-    with run.console.stage(name), run.ray(), run.store.attempt(name, stage, identity, config, inputs) as attempt:
-        run.build(stage, attempt, build)
+    told = run.console.finished
+    try:
+        with run.console.stage(name), run.ray(), run.store.attempt(name, stage, identity, config, inputs) as attempt:
+            run.build(stage, attempt, build)
+    except FinishedElsewhere:  # since it was looked up: the same content, so it is as good
+        told = run.console.reused
     made = run.store.find(name, identity)
     if made is None:
         raise ConfigError(f"{name}: its record disappeared while the run went on; run the command again")
-    run.console.finished(name, made)
+    told(name, made)
     return made
 
 

@@ -26,7 +26,7 @@ from memo_ray.artifacts.local import LocalPlace, disk_errors
 from memo_ray.artifacts.place import Location, Place, open_place
 from memo_ray.artifacts.record import SCHEMA_VERSION, FileEntry, Record, package_versions
 from memo_ray.artifacts.tables import read_rows, write_rows
-from memo_ray.errors import StoreError
+from memo_ray.errors import FinishedElsewhere, StoreError
 
 Row = TypeVar("Row")
 RECORD = "artifact.json"
@@ -139,8 +139,8 @@ class Store:
     ) -> Iterator[Attempt]:
         """Make an artefact: yields an Attempt, and on a clean exit writes the record that finishes it.
 
-        On an error the attempt's folder is removed and `progress` is kept. Raises StoreError when another
-        process is making the same artefact, or the disk is full.
+        On an error the attempt's folder is removed and `progress` is kept. Raises BeingMade while another process
+        makes the same artefact, FinishedElsewhere when one has, StoreError when the disk is full.
         """
         home = self._home(name, fingerprint)
         started, clock = _now(), time.monotonic()
@@ -200,8 +200,8 @@ def git_commit() -> str:
         return ""
 
 
-def _finished_first(home: Place) -> StoreError:
-    return StoreError(f"{home.url}: another process finished this artefact first; run the command again")
+def _finished_first(home: Place) -> FinishedElsewhere:
+    return FinishedElsewhere(f"{home.url}: another process finished this artefact first")
 
 
 def _schema_version(content: bytes) -> Any:

@@ -91,7 +91,7 @@ def test_a_run_that_is_not_there(folder: Path) -> None:
 def test_a_stage_that_needs_an_earlier_one(folder: Path) -> None:
     write(folder)
     done = memo(folder, "run", "run.yaml", "--only", "synthesis")
-    assert "corpus-corpus is not finished with these settings; start from corpus" in only_line(done)
+    assert "corpus-corpus: is not finished with these settings; run the stage corpus first" in only_line(done)
 
 
 def test_an_unknown_verb_and_a_bad_override(folder: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.fs
 import pytest
 
 from memo_ray.artifacts.place import Place, drop_copy, local_copy, local_folder, open_place
-from memo_ray.errors import StoreError
+from memo_ray.errors import BeingMade, StoreError
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -128,7 +128,7 @@ def test_one_process_at_a_time_and_a_killed_one_holds_nothing(place: Place) -> N
     with subprocess.Popen([sys.executable, "-c", HOLDER, place.url], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         told = f"process {holder.pid} .*is making the corpus; wait for it, or stop it"
-        with pytest.raises(StoreError, match=told), place.exclusive("the corpus"):
+        with pytest.raises(BeingMade, match=told), place.exclusive("the corpus"):
             pass
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()

@@ -15,7 +15,7 @@ import pytest
 from memo_ray.artifacts.fingerprint import fingerprint
 from memo_ray.artifacts.place import open_place
 from memo_ray.artifacts.store import Artifact, Store
-from memo_ray.errors import StoreError
+from memo_ray.errors import FinishedElsewhere, StoreError
 from memo_ray.rows import Group
 
 FINGERPRINT = fingerprint("corpus", 1, {"words": 6400}, {"documents": "abc"})
@@ -97,7 +97,7 @@ def test_a_second_driver_is_told_and_a_killed_one_leaves_nothing_that_is_trusted
 def test_a_record_is_never_overwritten(root: str) -> None:
     store = Store(root)
     first = make(store)
-    with pytest.raises(StoreError, match="finished this artefact first"):
+    with pytest.raises(FinishedElsewhere, match="finished this artefact first"):
         make(store, ROWS[:1])
     found = store.find("corpus-a", FINGERPRINT)
     assert found is not None and found.record == first.record and found.rows("groups", Group) == ROWS
