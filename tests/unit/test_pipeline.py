@@ -51,7 +51,5 @@ def test_what_another_command_finished_meanwhile_is_used(run: Slow) -> None:
 
 
 def test_a_missing_forerunner_names_its_stage(run: Slow) -> None:
-    with pytest.raises(
-        ConfigError, match="^corpus-a: is not finished with .*; run the stage corpus first"
-    ):
+    with pytest.raises(ConfigError, match=r"^corpus-a: is not finished with .*; run the stage corpus first"):
         stage(run, "never", may_run=False)
