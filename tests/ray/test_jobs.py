@@ -101,14 +101,11 @@ def run_of(bucket: str, tmp_path: Path, **changes: object) -> Workspace:
     return Workspace(load_run(path), Console(quiet=True))
 
 
-def memo(folder: Path, *arguments: str, package: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
-    """`memo` in `folder`, with the code in `package` and nothing else of this checkout."""
+def memo(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`memo` in `folder`, with these `settings` of its environment."""
     code = "import sys; from memo_ray.cli import main; sys.exit(main(sys.argv[1:]))"
-    environment = os.environ | {"PYTHONPATH": str(package)} | settings
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    command, told = [sys.executable, "-c", code, *arguments], os.environ | settings
+    return subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_stage_is_made_by_a_job_and_what_is_unchanged_is_passed_over(
@@ -118,7 +115,7 @@ def test_a_stage_is_made_by_a_job_and_what_is_unchanged_is_passed_over(
     # As from a wheel: the package alone.
     shutil.copytree(ROOT / "memo_ray", tmp_path / "site" / "memo_ray", ignore=shutil.ignore_patterns("__pycache__"))
     arguments = ("submit", "run.yaml", "--until", "corpus", "--address", cluster)
-    done = memo(tmp_path, *arguments, package=tmp_path / "site")
+    done = memo(tmp_path, *arguments, PYTHONPATH=str(tmp_path / "site"))
     assert done.returncode == 0, done.stderr
     made = run.finished("corpus-a")
     assert made is not None and made.record.rows["documents"] == 2
