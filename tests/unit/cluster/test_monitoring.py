@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ import ray
 import yaml
 
 from memo_ray.synthesis.ray_metrics import MEASURED
+from tests.unit.cluster.conftest import tool
 
 ROOT = Path(__file__).resolve().parents[3]
 RULES = ROOT / "cluster" / "monitoring" / "alerts.yaml"
@@ -79,9 +79,7 @@ def test_every_expression_is_promql(where: str) -> None:
 
 
 def test_prometheus_own_tool_takes_the_rules() -> None:
-    if not shutil.which("promtool"):
-        pytest.skip("promtool is not on PATH")
-    done = subprocess.run(["promtool", "check", "rules", str(RULES)], capture_output=True, text=True, check=False)
+    done = subprocess.run([tool("promtool"), "check", "rules", str(RULES)], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and f"{len(alerts())} rules found" in done.stdout, done.stderr
 
 
