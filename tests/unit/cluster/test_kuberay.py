@@ -1,4 +1,4 @@
-"""cluster/kuberay, rendered by Kustomize as it is applied, against the schemas of KubeRay and of Kubernetes, strictly."""
+"""cluster/kuberay as Kustomize renders it, against the schemas of KubeRay and of Kubernetes, strictly."""
 
 from __future__ import annotations
 
