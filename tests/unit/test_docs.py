@@ -142,7 +142,7 @@ def test_shown_settings_load(block: Block, tmp_path: Path) -> None:
 def test_the_site_has_every_page_once() -> None:
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
     listed = [page for entry in nav for value in entry.values() for page in pages_in(value)]
-    assert sorted(listed) == [path.name for path in sorted((ROOT / "docs").glob("*.md"))]
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").iterdir() if path.suffix in {".md", ".ipynb"})
 
 
 def pages_in(value: str | list[dict[str, str]]) -> list[str]:
