@@ -54,8 +54,9 @@ def add(bill: dict[str, Any], known: Known) -> int:
 
 
 def main() -> None:
-    from cyclonedx.schema import SchemaVersion
-    from cyclonedx.validation.json import JsonStrictValidator
+    # In the release's environment alone, which type checkers here do not see.
+    from cyclonedx.schema import SchemaVersion  # pyright: ignore[reportMissingImports]
+    from cyclonedx.validation.json import JsonStrictValidator  # pyright: ignore[reportMissingImports]
 
     known = installed(folder for name in ENVIRONMENTS for folder in (ROOT / name).glob("lib/python3*/site-packages"))
     for path in map(Path, sys.argv[1:]):

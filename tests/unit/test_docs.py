@@ -8,41 +8,22 @@ import re
 import shlex
 import subprocess
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
-from markdown_it import MarkdownIt
 
 from memo_ray.cli import parser
 from memo_ray.config.loading import read_run
 from memo_ray.serving.keys import read_keys
+from tests.shown import BLOCKS, PARSED, ROOT, Block
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
 MINIMAL = {"name": "shown", "corpora": [{"paths": ["documents"]}]}
 """What a block of some settings needs beside them to be a whole run."""
 SEVERAL = {"name": "shown", "corpora": [{"name": name, "paths": [name]} for name in ("law", "wiki")], "merging": {}}
 
 
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, its text, and where it begins."""
-
-    language: str
-    text: str
-    where: str
-
-
-PARSED = {page.name: MarkdownIt().parse(page.read_text(encoding="utf-8")) for page in PAGES}
-BLOCKS = [
-    Block(token.info, token.content, f"{name}:{token.map[0] + 1 if token.map else 0}")
-    for name, tokens in PARSED.items()
-    for token in tokens
-    if token.type == "fence"
-]
-SHELL = [block for block in BLOCKS if block.language in {"", "bash"}]
+SHELL = [block for block in BLOCKS if block.language == "bash"]
 COMMANDS = [
     (block.where, line.strip().removeprefix(".venv/bin/"))
     for block in SHELL

@@ -46,10 +46,11 @@ def reduced(schema: Any) -> Any:
 
 def objects(part: Any) -> list[dict[str, Any]]:
     """Every schema of an object within `part`, itself among them."""
-    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    inner: Any = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
     found = [one for value in inner for one in objects(value)]
-    is_object = isinstance(part, dict) and part.get("type") == "object" and "properties" in part
-    return [part, *found] if is_object else found
+    if isinstance(part, dict) and part.get("type") == "object" and "properties" in part:
+        found.insert(0, part)
+    return found
 
 
 def shared(part: Any, names: dict[str, str]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import boto3
 import pytest
@@ -99,7 +100,7 @@ def test_the_pages_commands_are_calls_that_aws_knows() -> None:
     commands = re.findall(r"\baws (iam|ec2) ([a-z-]+)((?: +(?:--[a-z-]+|[^\s;)#`-]\S*))*)", shown())
     assert len(commands) == 9
     for service, verb, options in commands:
-        model = get_session().get_service_model(service)
+        model: Any = get_session().get_service_model(service)
         operations = {xform_name(name, "-"): name for name in model.operation_names}
         members = model.operation_model(operations[verb]).input_shape.members
         known = {xform_name(name, "-") for name in members} | {"query", "output", "protocol", "source-group"}
