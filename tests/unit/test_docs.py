@@ -9,9 +9,13 @@ import shlex
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 import yaml
+from ray.scripts.scripts import cli as ray_program
+from ray.serve.scripts import cli as serve_program
 
 from memo_ray.cli import parser
 from memo_ray.config.loading import read_run
@@ -94,6 +98,43 @@ def test_commands_that_do_not_exist_would_be_noticed() -> None:
     assert all(problem(command) for command in wrong)
     assert len(COMMANDS) > 30
     assert len(INLINE) > 80
+
+
+def rays_commands() -> list[tuple[str, str]]:
+    """Where and what: commands of Ray's own programs, those that another one runs on the head among them."""
+    texts = [(block.where, block.text) for block in SHELL]
+    texts += [
+        (n, p.content) for n, ts in PARSED.items() for t in ts for p in t.children or () if p.type == "code_inline"
+    ]
+    start = r"(?:^|[;&|'] *|-- )((?:ray|serve) [a-z][a-z-]+\b[^;&|'#\n]*)"
+    return [(where, command) for where, text in texts for command in re.findall(start, text, re.MULTILINE)]
+
+
+def rays_problem(command: str) -> str:
+    """What is wrong with it by Ray's own parsers; empty when it could be typed."""
+    program, *words = shlex.split(command)
+    parser: Any = {"ray": ray_program, "serve": serve_program}[program]
+    while isinstance(parser, click.Group) and words:
+        parser = parser.commands.get(words.pop(0))
+    if parser is None:
+        return "no such command"
+    known = {option for parameter in parser.params for option in parameter.opts}
+    words = words[: words.index("--")] if "--" in words else words
+    return ", ".join(f"no option {word}" for word in words if word.startswith("-") and word not in known)
+
+
+def test_shown_commands_of_ray_exist_with_their_options() -> None:
+    found = rays_commands()
+    assert len(found) > 20
+    assert {where: command for where, command in found if rays_problem(command)} == {}
+    assert rays_problem("serve status --adress http://127.0.0.1:8265") and rays_problem("ray stats")
+
+
+def test_no_page_has_ray_status_asked_where_it_cannot_answer() -> None:
+    """It wants the head's own address: the dashboard's in RAY_ADDRESS ends it."""
+    text = (ROOT / "docs" / "runbooks.md").read_text().partition("\n## ")[0]
+    assert "ray exec cluster/aws.yaml 'ray status'" in text and "-- ray status" in text
+    assert "`serve status -a http://" in text and "ray status" not in text.partition("RAY_ADDRESS")[0]
 
 
 @pytest.mark.parametrize("block", of("python"), ids=lambda block: block.where)
