@@ -11,7 +11,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
 from ray.scripts.scripts import cli as ray_program
@@ -114,7 +113,7 @@ def rays_problem(command: str) -> str:
     """What is wrong with it by Ray's own parsers; empty when it could be typed."""
     program, *words = shlex.split(command)
     parser: Any = {"ray": ray_program, "serve": serve_program}[program]
-    while isinstance(parser, click.Group) and words:
+    while hasattr(parser, "commands") and words:  # a group
         parser = parser.commands.get(words.pop(0))
     if parser is None:
         return "no such command"
