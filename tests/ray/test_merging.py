@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
@@ -28,7 +31,7 @@ from memo_ray.merging import ray_merging
 from memo_ray.merging.checks import Inputs, check
 from memo_ray.merging.headers import Tensor
 from memo_ray.merging.ray_merging import sweep
-from memo_ray.merging.ray_trials import merge_all
+from memo_ray.merging.ray_trials import LOST, merge_all
 from memo_ray.merging.scores import SweepProgress
 from memo_ray.models.chat import ChatReply
 from memo_ray.quiet import json_alone, print_json
@@ -216,6 +219,36 @@ def test_a_merge_that_is_refused_says_so_in_the_driver(models: Path, tmp_path: P
         merge_all({"linear": RECIPES[0]}, models / "base", gone, progress, inputs, MergingConfig(), lambda name: None)
     assert progress.merged("linear") is None
     assert list(progress.merges.names()) == []
+
+
+@pytest.mark.parametrize("times", [1, LOST + 1])
+def test_a_pass_that_loses_its_worker_is_made_again_a_few_times(models: Path, tmp_path: Path, times: int) -> None:
+    memories = {"north": models / "a", "south": models / "b"}
+    inputs = check(models / "base", memories)
+    progress = SweepProgress(open_place(tmp_path / "progress"), "questions")
+    killed: set[int] = set()
+
+    def kill() -> None:
+        while len(killed) < times:
+            for process in psutil.process_iter(["cmdline"]):
+                if "memo_ray.merging.merge" in (process.info["cmdline"] or ()) and len(killed) < times:
+                    with suppress(psutil.NoSuchProcess):
+                        worker = process.parent()
+                        if worker is not None and worker.pid not in killed and "ray::" in worker.cmdline()[0]:
+                            worker.kill()
+                            killed.add(worker.pid)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    told = nullcontext() if times <= LOST else pytest.raises(MergeError, match=rf"lost its machine {times} times")
+    with told:
+        merge_all(
+            {"linear": RECIPES[0]}, models / "base", memories, progress, inputs, MergingConfig(), lambda name: None
+        )
+    thread.join(1)
+    assert len(killed) == times
+    assert (progress.merged("linear") is not None) == (times <= LOST)
 
 
 def test_what_cannot_be_swept_is_refused_before_anything_is_merged(models: Path, tmp_path: Path) -> None:
