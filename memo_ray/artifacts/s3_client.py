@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     import pyarrow.fs
 
 MIB = 2**20
-PART_BYTES = 16 * MIB
-PARTS_AT_ONCE = 8
-"""Parts under way together over all files: with their size, the memory that transfers take (128 MiB)."""
+PART_BYTES = 8 * MIB
+PARTS_AT_ONCE = 20
+"""Parts under way together over all files, since a service limits what one connection gets. Each takes memory, with
+its thread about its own size: a process of 24 was seen at 231 MiB."""
+
+WRITES_WAITING = 32
+"""Stretches of a MiB that have come and are not yet written."""
 
 CONNECTIONS = 32
 """Connections kept open: those of the transfers, and of small requests beside them."""
@@ -81,7 +85,7 @@ def transfers() -> Iterator[TransferManager]:
         multipart_threshold=PART_BYTES,
         multipart_chunksize=PART_BYTES,
         max_concurrency=PARTS_AT_ONCE,
-        max_io_queue=PARTS_AT_ONCE * 4,
+        max_io_queue=WRITES_WAITING,
         io_chunksize=MIB,
     )
     with TransferManager(client(), config) as manager:
