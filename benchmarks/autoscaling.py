@@ -55,6 +55,8 @@ from memo_ray.synthesis.ray_synthesis import synthesise
 
 HEAD = "f" * 51 + "00000"
 """The id that Ray's provider for tests gives its head."""
+PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+"""Named by its module: by its own name Ray would look for a file of defaults that its wheel has not."""
 IDLE_S, DOWNSCALE_S, UPSCALE_S = 10.0, 5.0, 2.0
 CALM_S = 10.0
 LONGEST_S = 180.0
@@ -63,7 +65,7 @@ OF_A_NODE = {"CPU": 2, "GPU": 1, "object_store_memory": 100_000_000}
 
 
 def settings(nodes: int, address: str) -> dict[str, Any]:
-    """The autoscaler's. Ray's wheel lacks the file that its own helper would take them from."""
+    """The autoscaler's."""
     keys = ("cluster_synced_files", "initialization_commands", "setup_commands", "head_setup_commands",
             "worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands")  # fmt: skip
     nothing: dict[str, Any] = {key: [] for key in keys}
@@ -73,7 +75,7 @@ def settings(nodes: int, address: str) -> dict[str, Any]:
         "idle_timeout_minutes": IDLE_S / 60,
         "upscaling_speed": 100.0,
         "provider": {
-            "type": "fake_multinode", "use_node_id_as_ip": True, "disable_node_updaters": True,
+            "type": "external", "module": PROVIDER, "use_node_id_as_ip": True, "disable_node_updaters": True,
             "disable_launch_config_check": True, "launch_multiple": True, "head_node_id": HEAD,
             "gcs_address": address,
         },
@@ -169,9 +171,8 @@ def synthesis(nodes: int, documents: int, delay_s: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         plan = _stub.Plan(documents, at_once=4)
-        config = plan.config().model_copy(
-            update={"generator": VllmModel(engine="vllm", model="stub", replicas=nodes)}
-        )  # fmt: skip
+        generator = VllmModel(engine="vllm", model="stub", replicas=nodes)
+        config = plan.config().model_copy(update={"generator": generator})
         made = corpus(root, documents, plan.words)
         watch = Watch()
         with Store(root).attempt("synthesis", "synthesis", "1" * 64, {}, {}) as attempt:
@@ -204,10 +205,8 @@ async def ask(url: str, clients: int, until: Callable[[], bool], told: Counter[s
                 except httpx.HTTPError:
                     told["failed"] += 1
                     continue
-                if reply.status_code != 200:
-                    told["failed"] += 1
-                else:
-                    told["answers" if reply.json()["answer"] == _engines.answer_of(lot) else "wrong"] += 1
+                right = reply.status_code == 200 and reply.json()["answer"] == _engines.answer_of(lot)
+                told["answers" if right else "failed" if reply.status_code != 200 else "wrong"] += 1
 
         await asyncio.gather(*(client() for _ in range(clients)))
 

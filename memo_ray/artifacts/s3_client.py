@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 MIB = 2**20
 PART_BYTES = 8 * MIB
 PARTS_AT_ONCE = 16
-"""Parts under way together over all files, since a service limits what one connection gets. Each takes memory: a process
-with 16 was seen at 203 MiB, one with 24 at 231."""
+"""Parts under way together over all files, since a service limits what one connection gets. Each takes memory: a
+process with 16 was seen at 203 MiB, one with 24 at 231."""
 
 WRITES_WAITING = 32
 """Stretches of a MiB that have come and are not yet written."""
