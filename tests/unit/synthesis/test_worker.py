@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from memo_ray.config.models import OpenAIModel, SpendingLimit
 from memo_ray.errors import EngineDied, GenerationError
@@ -249,6 +251,29 @@ def test_at_a_spending_limit_the_rows_end_and_a_higher_one_pays_for_no_prompt_tw
     assert all(row["result"] and not row["error"] for row in rows)
     assert endpoint.asked.total() > paid and max(endpoint.asked.values()) == 1
     assert (tmp_path / "replies.jsonl").exists()
+
+
+def test_a_disk_too_full_for_replies_is_named_in_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    endpoint = Endpoint()
+    endpoint.start()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("memo_ray.models.journal.append_line", full)
+
+    async def first() -> dict[str, str]:
+        generator = OpenAIModel(engine="openai", base_url=f"http://127.0.0.1:{endpoint.port}/v1", model="m")
+        opener = partial(open_model, generator, None)
+        actor = RowWorker("units", config(generator=generator), Counted(), opener, tmp_path / "replies.jsonl")
+        batches = [batch async for batch in actor(pa.Table.from_pylist(ROWS[:1], schema=INPUT))]
+        return batches[0].to_pylist()[0]
+
+    try:
+        row = asyncio.run(first())
+    finally:
+        endpoint.stop()
+    assert not row["result"] and "the disk is full; free space" in row["error"]
 
 
 def test_a_killed_row_asks_an_engine_only_what_was_not_answered(tmp_path: Path):
