@@ -27,7 +27,6 @@ import itertools
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -267,6 +266,10 @@ def main() -> None:
     parser.add_argument("--eager", action="store_true", help="without compilation and CUDA graphs")
     options = parser.parse_args()
     clock = time.monotonic()
+    # Replicas have a working folder of their own.
+    options.model, options.memory = (
+        str(Path(name).resolve()) if name and Path(name).is_dir() else name for name in (options.model, options.memory)
+    )
     # Replicas import memo_ray; an installation is not needed.
     path = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
@@ -285,8 +288,6 @@ def main() -> None:
         "memory": Path(options.memory or options.model).name,
         "device": (gpus() or ["cpu"])[0] if options.device == "gpu" else f"{os.cpu_count()} cores",
         "engine": engine_version(),
-        "python": sys.version.split()[0],
-        "questions": len(hops),
         "start_s": round(began, 1),
         "took_s": round(time.monotonic() - clock, 1),
     }
