@@ -8,7 +8,7 @@
 #   make lint      ruff and pyright alone
 #   make bench     the scripts of benchmarks/ at small sizes (benchmarks/quick.yml)
 #   make docs      the documentation's site, in site/
-#   make dist      wheel and sdist, in dist/, and the wheel tried; sbom, audit, licences, workflows: docs/releasing.md
+#   make dist      wheel and sdist, in dist/, and the wheel tried; sbom, audit, licences, workflows, tools: docs/releasing.md
 #   make lock      resolve the locks again (make lock UPGRADE=--upgrade for newer versions)
 #   make clean     remove .venv, .hipporag and caches; runs/ stays
 
@@ -23,9 +23,10 @@ RELEASE := .venv-release/.installed-release
 TOOLS := .venv-release/bin
 # Advisories without a fixed release: --ignore-vuln ID, and the reason in docs/releasing.md.
 AUDIT_ACCEPTED :=
+LOCKS := bootstrap cpu gpu hipporag release
 
 .DEFAULT_GOAL := help
-.PHONY: help venv hipporag demo test test-all lint bench docs dist sbom audit licences workflows lock clean
+.PHONY: help venv hipporag demo test test-all lint bench docs tools dist sbom audit licences workflows lock clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -65,6 +66,8 @@ bench: venv
 $(RELEASE): requirements/bootstrap.txt requirements/release.txt requirements/install.py requirements/sources.py
 	@$(PYTHON) requirements/install.py release .venv-release
 
+tools: $(RELEASE)
+
 docs: $(RELEASE)
 	@NO_MKDOCS_2_WARNING=1 $(TOOLS)/mkdocs build --quiet --clean && echo "site/index.html"
 
@@ -76,14 +79,16 @@ dist: $(RELEASE)
 	@$(TOOLS)/python requirements/try_wheel.py
 	@for lock in bootstrap cpu gpu; do cp requirements/$$lock.txt dist/; done
 
-sbom: $(RELEASE)
+# Licences are read from the environments that are there.
+sbom: venv $(RELEASE)
 	@mkdir -p dist
-	@for lock in cpu gpu; do PYTHONWARNINGS=ignore $(TOOLS)/cyclonedx-py requirements requirements/$$lock.txt --pyproject pyproject.toml \
-	  --output-reproducible --of JSON -o dist/sbom-$$lock.cdx.json && echo "dist/sbom-$$lock.cdx.json"; done
+	@for lock in $(LOCKS); do PYTHONWARNINGS=ignore $(TOOLS)/cyclonedx-py requirements requirements/$$lock.txt --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o dist/sbom-$$lock.cdx.json || exit 1; done
+	@$(TOOLS)/python requirements/sbom.py $(LOCKS:%=dist/sbom-%.cdx.json)
 
 # The advisories know torch's release, not its CPU build; --strict: a package that could not be looked up is a failure.
 audit: $(RELEASE)
-	@for lock in cpu gpu release bootstrap; do echo "requirements/$$lock.txt"; \
+	@for lock in $(LOCKS); do echo "requirements/$$lock.txt"; \
 	  sed 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/$$lock.txt > .venv-release/audited.txt; \
 	  $(TOOLS)/pip-audit --strict --disable-pip --no-deps --progress-spinner off $(AUDIT_ACCEPTED) -r .venv-release/audited.txt \
 	  || { echo "make audit: $$lock.txt has what the lines above name, or pypi.org was not reached: then run it elsewhere" >&2; exit 1; }; done

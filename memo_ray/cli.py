@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.pop("MPLBACKEND", None)
     # Only now: the verbs' module brings in pydantic and the artefact store.
     from memo_ray.errors import MemoError
+    from memo_ray.json_log import failed
     from memo_ray.quiet import json_alone, quiet_ray
 
     quiet_ray()
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             home = importlib.import_module(HOMES.get(options.verb, "memo_ray.commands"))
             return getattr(home, options.verb)(options)
     except MemoError as error:
-        print(f"memo {options.verb}: {error}", file=sys.stderr)
+        failed(f"memo {options.verb}", error)
         return error.exit_status
     except ModuleNotFoundError as error:
         from memo_ray.extras import remedy
@@ -224,6 +225,7 @@ def parser() -> argparse.ArgumentParser:
     gc.add_argument("--delete", action="store_true", help="remove it; without this nothing is touched")
     gc.add_argument("--artifacts", action="store_true",
                     help="also finished artefacts of other settings than the run's last ones")  # fmt: skip
+    gc.add_argument("--cache", action="store_true", help="also this machine's copies of what any run has fetched")
     gc.add_argument("--json", action="store_true")
 
     bench = verbs.add_parser("bench", help="run benchmarks at small sizes and print what they measure, as JSON lines")

@@ -257,12 +257,12 @@ def key(options: Namespace) -> int:
 
 
 def status(options: Namespace) -> int:
-    """`memo status RUN`: what is finished, rows, rejects, cost, and the command that goes on."""
-    from memo_ray.results import status_rows, status_text
+    """`memo status RUN`: what is finished, runs or failed and why, rows, cost, and the command that goes on."""
+    from memo_ray.results import status_of, status_text
 
     workspace = open_run(options.run, Console())
-    rows = status_rows(workspace)
-    print_json(rows) if options.json else print(status_text(workspace, rows))
+    found = status_of(workspace)
+    print_json(found) if options.json else print(status_text(workspace, found))
     return 0
 
 

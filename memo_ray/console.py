@@ -1,7 +1,8 @@
 """What a command prints: one line a stage while it works and when it is done, and nothing else on the way.
 
 On a terminal the running stage shows a spinner with its elapsed time and progress; elsewhere (a log, CI) each
-stage prints a line when it starts and when it ends. `--json` output goes to standard output, this to standard error.
+stage prints a line when it starts and when it ends. With MEMO_LOG=json every line is a JSON object (`json_log.py`).
+`--json` output goes to standard output, this to standard error.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.progress import (
@@ -21,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from memo_ray import json_log
 from memo_ray.artifacts.store import Artifact
 
 
@@ -29,26 +32,32 @@ class Console:
 
     def __init__(self, quiet: bool = False) -> None:
         self.rich = RichConsole(stderr=True, quiet=quiet, highlight=False)
-        self.clock = time.monotonic()
+        self._json = json_log.wanted()
+        self._told = 0.0
 
     def say(self, text: str) -> None:
         """A plain line; `text` is never read as markup."""
-        self.rich.print(text, markup=False)
+        if not self._in_json(text):
+            self.rich.print(text, markup=False)
 
     def reused(self, name: str, artifact: Artifact) -> None:
         """A stage that was finished before."""
-        self.rich.print(f"  [green]✓[/] {name:<22} reused    {rows_of(artifact)}", soft_wrap=True)
+        json_log.label(name)
+        if not self._in_json("reused", rows=artifact.record.rows):
+            self.rich.print(f"  [green]✓[/] {name:<22} reused    {rows_of(artifact)}", soft_wrap=True)
 
     def finished(self, name: str, artifact: Artifact) -> None:
         """A stage that has just been finished."""
         seconds = artifact.record.cost.get("seconds", 0)
-        self.rich.print(f"  [green]✓[/] {name:<22} {seconds:6.0f} s  {rows_of(artifact)}", soft_wrap=True)
+        if not self._in_json("finished", seconds=seconds, rows=artifact.record.rows):
+            self.rich.print(f"  [green]✓[/] {name:<22} {seconds:6.0f} s  {rows_of(artifact)}", soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Show that `name` is being made, until the block ends."""
-        if not self.rich.is_terminal:
-            self.say(f"  … {name}")
+        json_log.label(name)
+        if self._json or not self.rich.is_terminal:
+            self.say("started" if self._json else f"  … {name}")
             yield
             return
         columns = (
@@ -74,6 +83,15 @@ class Console:
         if self._task is not None:
             bar, task = self._task
             bar.update(task, completed=done, total=total, note=note)  # type: ignore[arg-type]
+        elif self._json and (done == total or time.monotonic() > self._told + json_log.EVERY_S):
+            self._told = time.monotonic()
+            self._in_json("progress", done=done, total=total, note=note)
+
+    def _in_json(self, message: str, **fields: Any) -> bool:
+        """Write a JSON line, if such lines are wanted and this console is not quiet; whether they are wanted."""
+        if self._json and not self.rich.quiet:
+            json_log.write(message, **fields)
+        return self._json
 
 
 def rows_of(artifact: Artifact) -> str:

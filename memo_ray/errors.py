@@ -40,6 +40,14 @@ class StoreError(MemoError, OSError):
     """An artefact cannot be read or written."""
 
 
+class BeingMade(StoreError):
+    """Another process is making the artefact; the same command works when it has ended."""
+
+
+class FinishedElsewhere(StoreError):
+    """Another process finished the artefact first; it is there to be used."""
+
+
 class EnvironmentProblem(MemoError, RuntimeError):
     """The machine lacks something that a run needs: a compiler, memory, disk, a port."""
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from memo_ray.artifacts.cache import cache_folder
+from memo_ray.artifacts.cache import cache_folder, locked
 from memo_ray.artifacts.local import LocalPlace
 from memo_ray.artifacts.place import Place, remote_files
 from memo_ray.artifacts.registry import Registry
@@ -40,7 +40,7 @@ def gc(options: Namespace) -> int:
     """`memo gc RUN`: list what can go, with sizes; with `--delete` remove it. What is being made is passed over."""
     console = Console(quiet=options.json)
     workspace = open_run(options.run, console)
-    found = list(unneeded(workspace, artifacts=options.artifacts))
+    found = list(unneeded(workspace, artifacts=options.artifacts, cache=options.cache))
     gone = []
     for one in found if options.delete else ():
         try:
@@ -61,9 +61,9 @@ def gc(options: Namespace) -> int:
     return 0
 
 
-def unneeded(workspace: Workspace, *, artifacts: bool = False) -> Iterator[Unneeded]:
+def unneeded(workspace: Workspace, *, artifacts: bool = False, cache: bool = False) -> Iterator[Unneeded]:
     """What nothing of the run needs. `artifacts`: also finished artefacts of other settings than its last ones, but for
-    those in `needed`."""
+    those in `needed`. `cache`: also this machine's copies of what any run has fetched."""
     store = workspace.store.place
     kept, last = (needed(workspace), last_ones(workspace)) if artifacts else (set(), {})
     for name in store.folders():
@@ -77,9 +77,21 @@ def unneeded(workspace: Workspace, *, artifacts: bool = False) -> Iterator[Unnee
             yield from left_over(home, content)
     if workspace.logs.is_dir():
         yield of_machine("logs", workspace.logs)
-    for part in ("s3", "benchmarks"):
-        if (cache_folder() / part).is_dir():
-            yield of_machine("cache", cache_folder() / part)
+    if cache:
+        yield from fetched()
+
+
+def fetched() -> Iterator[Unneeded]:
+    """What this machine has downloaded for any run; who still reads a copy keeps what it has opened."""
+    for folder in sorted(folder for folder in (cache_folder() / "s3").glob("*") if folder.is_dir()):
+
+        def remove(folder: Path = folder) -> None:
+            with locked(folder.with_suffix(".lock")):  # who downloads into it holds this
+                shutil.rmtree(folder, ignore_errors=True)
+
+        yield Unneeded("cache", str(folder), disk_size(folder), remove)
+    if (cache_folder() / "benchmarks").is_dir():
+        yield of_machine("cache", cache_folder() / "benchmarks")
 
 
 def needed(workspace: Workspace) -> set[str]:

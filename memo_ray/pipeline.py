@@ -19,8 +19,9 @@ from memo_ray.artifacts.record import read_by_synthesis
 from memo_ray.artifacts.store import Artifact, Attempt
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.training import NO_RECIPE, TrainingConfig
-from memo_ray.errors import ConfigError
+from memo_ray.errors import ConfigError, FinishedElsewhere
 from memo_ray.rows import LedgerEntry, Reflection, Reject
+from memo_ray.stage_state import attempted
 from memo_ray.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 """In this order. Serving is not an artefact: evaluation starts it for its protocol questions, `memo serve` for good."""
 
-VERSIONS = {"corpus": 2, "synthesis": 4, "training": 3, "advice": 2, "merging": 2, "evaluation": 5}
+VERSIONS = {"corpus": 2, "synthesis": 4, "training": 3, "advice": 3, "merging": 3, "evaluation": 6}
 """Raised when a stage's code changes what it makes; part of the fingerprint."""
 
 NOT_SEMANTIC = {
@@ -68,8 +69,7 @@ def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) 
     for name in (start, until):
         if name not in STAGES:
             raise ConfigError(f"stage {name}: there is none of that name; the stages are {', '.join(STAGES)}")
-    wanted = STAGES[: STAGES.index(until) + 1]
-    run.stages = wanted
+    run.stages = wanted = STAGES[: STAGES.index(until) + 1]
     results = Results()
 
     def allowed(stage: str) -> bool:
@@ -274,14 +274,17 @@ def make(
         run.console.reused(name, found)
         return found
     if not may_run:
-        raise ConfigError(f"--from: {name} is not finished with these settings; start from {stage} or earlier")
-    run.preflight()
-    with run.console.stage(name), run.ray(), run.store.attempt(name, stage, identity, config, inputs) as attempt:
-        run.build(stage, attempt, build)
+        raise ConfigError(f"{name}: is not finished with these settings; run the stage {stage} first")
+    told = run.console.finished
+    try:
+        with attempted(run, name, stage, identity, config, inputs) as (attempt, worked):
+            run.build(stage, attempt, build, worked)
+    except FinishedElsewhere:  # since it was looked up: the same content, so it is as good
+        told = run.console.reused
     made = run.store.find(name, identity)
     if made is None:
         raise ConfigError(f"{name}: its record disappeared while the run went on; run the command again")
-    run.console.finished(name, made)
+    told(name, made)
     return made
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from memo_ray import machine
+from memo_ray import extras, machine
 from memo_ray.artifacts.place import REMOTE, is_remote, remote_files
 from memo_ray.config.models import VllmModel
 from memo_ray.config.run import RunConfig
@@ -142,7 +142,7 @@ def bucket(address: str) -> Finding:
         check_conditions(name, f"{prefix}/" if prefix else "", address)
     except StoreError as error:
         found, _, remedy = str(error).removeprefix(f"{address}: ").partition("; ")
-        return Finding("bucket", found, "fail", remedy)
+        return Finding("bucket", f"{address}: {found}", "fail", remedy)
     return Finding("bucket", f"{address} takes conditional writes", "ok")
 
 
@@ -156,9 +156,9 @@ def _software(needs: Needs) -> Iterator[Finding]:
     remedy = "install Python's headers (Debian: apt install python3.11-dev)"
     yield _judge("Python headers", str(header or "no Python.h"), header, remedy, missing)
     ninja = machine.tool("ninja")
-    yield _judge("ninja", ninja or "none", ninja, "install the environment again: make venv", missing)
+    yield _judge("ninja", ninja or "none", ninja, extras.remedy("ninja").partition(": ")[2], missing)
     engine = machine.engine()
-    yield _judge("engine", engine or "no vLLM", engine, "install the environment: make venv", missing)
+    yield _judge("engine", engine or "no vLLM", engine, extras.remedy("vllm").partition(": ")[2], missing)
 
 
 def _processors(needs: Needs) -> Iterator[Finding]:

@@ -1,12 +1,11 @@
 """`memo submit`: a run's stages as Ray jobs on a cluster, one after another, each with an id that follows from the run.
 
-In go a run and the address of a cluster's dashboard; the jobs' logs come out as they are written. Ids make it safe to
-submit again: what runs is followed, what succeeded is passed over, what failed or was stopped gets its next number.
+In go a run and the address of a cluster's dashboard; the jobs' logs come out as they are written. It is safe to submit
+again: what runs is followed, what is finished and unchanged is passed over, anything else gets its next number.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import shlex
@@ -18,16 +17,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ray.job_submission import JobStatus, JobSubmissionClient
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from memo_ray.artifacts.place import is_remote
-from memo_ray.errors import ConfigError, EnvironmentProblem, GenerationError
-from memo_ray.job import BUSY
+from memo_ray.errors import ConfigError, EnvironmentProblem, MemoError
+from memo_ray.ray_dashboard import connect, follow, reached
 from memo_ray.stage_packages import part_for
+from memo_ray.standing import as_they_were, settings_digest, stands
 from memo_ray.workspace import Workspace
 
 PACKAGE = Path(__file__).resolve().parent
-PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "HF_HUB_OFFLINE")
+PASSED_ON = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "HF_HUB_OFFLINE",
+    "MEMO_LOG",
+)
 """Settings of this environment that jobs get. Keys are none of them: they would stand in the job's metadata, for all
 who see the dashboard. Nodes have roles or secrets of their own."""
 
@@ -50,66 +57,93 @@ UNDER_WAY = {JobStatus.PENDING, JobStatus.RUNNING}
 
 
 def submit(run: Workspace, stages: Sequence[str], address: str, *, wait: bool = True, install: str = "") -> str:
-    """Run `stages` as jobs, in order, and print their logs; returns the id of the last one submitted.
+    """Run `stages` as jobs, in order, and print their logs; returns the id of the last stage's newest job.
 
     Without `wait` only the first stage that is not done yet is submitted: the next one needs its result. `install`
     names the lock (cpu or gpu) whose packages the nodes' image lacks. Raises EnvironmentProblem when no dashboard
-    answers at `address`, GenerationError when a job does not succeed.
+    answers at `address`, ConfigError while jobs of the run with other settings are under way, GenerationError when a
+    job does not succeed.
     """
+    client = connect(address)
     if not is_remote(run.place.url):
         run.console.say(f"root: {run.where} must be a folder that every node reaches under this path")
+    under_way = [job for job in jobs_of(client, run, address) if job.status in UNDER_WAY]
+    for job in under_way:
+        if not str(job.submission_id).startswith(prefix(run, "")):
+            raise ConfigError(
+                f"{job.submission_id}: is under way with other settings of this run; wait for it, or stop it first: "
+                f"memo stop {run.where} --address {address}"
+            )
     run.remember_config()
-    client = connect(address)
-    last = ""
+    followed = [str(job.submission_id) for job in under_way if (job.metadata or {})["stage"] in stages]
+    for name in followed:
+        if not wait:
+            run.console.say(f"{name}: is under way; `ray job logs -f {name} --address {address}` follows it")
+            return name
+        follow(client, name, address)
+    last = followed[-1] if followed else ""
     with working_folder() as folder:
         for stage in stages:
-            packages = installing(folder, install, models=runs_models(run, stage)) if install else {}
-            last, status = begin(client, run, stage, {"working_dir": str(folder), "env_vars": passed_on(), **packages})
-            if status == JobStatus.SUCCEEDED:
-                run.console.say(f"{last}: succeeded before")
+            if passed(run, stage, wait=wait):
+                run.console.say(f"{stage}: finished before")
+                known = [job for job in jobs_of(client, run, address) if (job.metadata or {})["stage"] == stage]
+                last = str(max(known, key=lambda job: job.start_time or 0).submission_id) if known else last
                 continue
+            packages = installing(folder, install, models=runs_models(run, stage)) if install else {}
+            environment = {"working_dir": str(folder), "env_vars": passed_on(), **packages}
+            last = begin(client, run, stage, environment, address)
             if not wait:
                 run.console.say(f"{last}: submitted; `ray job logs -f {last} --address {address}` follows it")
                 return last
-            follow(client, last)
+            follow(client, last, address)
     return last
 
 
 def stop(run: Workspace, address: str) -> list[str]:
-    """Stop every job of the run that is under way; returns their ids. What they have finished stays."""
+    """Stop every job of the run that is under way, whatever its settings; returns their ids.
+
+    What they have finished stays.
+    """
     client = connect(address)
-    found = [
-        job.submission_id
-        for job in client.list_jobs()
-        if job.submission_id and job.submission_id.startswith(prefix(run, "")) and job.status in UNDER_WAY
-    ]
+    found = [str(job.submission_id) for job in jobs_of(client, run, address) if job.status in UNDER_WAY]
     for job in found:
-        client.stop_job(job)
+        with reached(address):
+            client.stop_job(job)
     return found
 
 
-def connect(address: str) -> JobSubmissionClient:
-    """A client of the dashboard at `address`."""
+def jobs_of(client: JobSubmissionClient, run: Workspace, address: str) -> list[JobDetails]:
+    """The jobs that were submitted for the run, with whatever settings."""
+    with reached(address):
+        found = client.list_jobs()
+    return [job for job in found if job.submission_id and (job.metadata or {}).get("at") == run.place.url]
+
+
+def passed(run: Workspace, stage: str, *, wait: bool) -> bool:
+    """Whether the stage is finished, from documents that are as they were.
+
+    Where this machine cannot read them a job looks; without `wait` that would be the same stage each time, and it
+    passes with a line that says so.
+    """
+    if not stands(run, stage):
+        return False
     try:
-        return JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError) as error:
-        raise EnvironmentProblem(
-            f"--address {address}: no Ray dashboard answers there ({str(error).splitlines()[0][:160]}); check the "
-            "address, or forward its port (8265)"
-        ) from error
+        return as_they_were(run, stage)
+    except (MemoError, OSError, ModuleNotFoundError) as error:
+        if not wait:
+            run.console.say(
+                f"{stage}: whether its files have changed cannot be seen here ({error}); taken as they were"
+            )
+        return not wait
 
 
-def begin(
-    client: JobSubmissionClient, run: Workspace, stage: str, environment: dict[str, Any]
-) -> tuple[str, JobStatus]:
-    """The stage's newest job and its status; a new one in `environment` unless that is under way or has succeeded."""
-    known = {job.submission_id: job.status for job in client.list_jobs() if job.submission_id}
+def begin(client: JobSubmissionClient, run: Workspace, stage: str, environment: dict[str, Any], address: str) -> str:
+    """Submit the stage with the next number, in the runtime `environment`; returns the job's id."""
+    known = {job.submission_id for job in jobs_of(client, run, address)}
     number = 1
     while (name := f"{prefix(run, stage)}-{number}") in known:
-        if known[name] in UNDER_WAY | {JobStatus.SUCCEEDED}:
-            return name, known[name]
         number += 1
-    command = shlex.join(["python", "-m", f"jobs.{stage}", run.place.url])
+    command = shlex.join(["python", "-m", "memo_ray.job", stage, run.place.url, "--settings", settings_digest(run)])
     end = time.monotonic() + AGENT_S
     while True:
         try:
@@ -117,39 +151,21 @@ def begin(
                 entrypoint=command,
                 submission_id=name,
                 runtime_env=environment,
-                metadata={"run": run.config.name, "stage": stage},
+                metadata={"run": run.config.name, "stage": stage, "at": run.place.url},
             )
             break
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             if "No available agent" not in str(error) or time.monotonic() > end:
                 raise EnvironmentProblem(f"{name}: the cluster does not take the job ({str(error)[:200]})") from error
             time.sleep(1)
     run.console.say(f"{name}: submitted")
-    return name, JobStatus.PENDING
+    return name
 
 
 def prefix(run: Workspace, stage: str) -> str:
     """What the ids of a run's jobs begin with: other settings are other jobs."""
     settings = hashlib.sha256(f"{run.place.url}\n{run.config.model_dump_json()}".encode()).hexdigest()[:8]
     return f"memo-{run.config.name}-{settings}-{stage}"
-
-
-def follow(client: JobSubmissionClient, job: str) -> None:
-    """Print a job's log until it ends. Raises GenerationError unless it succeeded."""
-
-    async def tail() -> None:
-        async for lines in client.tail_job_logs(job):
-            print(lines, end="", flush=True)
-
-    asyncio.run(tail())
-    status, details = client.get_job_status(job), client.get_job_info(job)
-    if status == JobStatus.SUCCEEDED:
-        return
-    if details.driver_exit_code == BUSY:
-        raise GenerationError(f"{job}: another process is making this artefact; submit again when it has ended")
-    said = " ".join((details.message or "").split())[-400:]
-    reason = said if details.driver_exit_code is None else f"exit status {details.driver_exit_code}"
-    raise GenerationError(f"{job}: {status.value.lower()} ({reason}); its log is above, the same command resumes")
 
 
 def passed_on() -> dict[str, str]:
@@ -182,13 +198,8 @@ def installing(folder: Path, target: str, *, models: bool) -> dict[str, Any]:
 
 @contextmanager
 def working_folder() -> Iterator[Path]:
-    """A small folder with the package and the jobs' scripts, which Ray sends to the cluster."""
-    scripts = PACKAGE.parent / "jobs"
-    if not scripts.is_dir():
-        raise ConfigError("jobs: the stages' scripts are not beside this package; run `memo submit` from a checkout")
+    """A small folder with the package, which Ray sends to the cluster."""
     with tempfile.TemporaryDirectory(prefix="memo-submit-") as name:
         folder = Path(name)
-        unwanted = shutil.ignore_patterns("__pycache__", "*.pyc")
-        shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=unwanted)
-        shutil.copytree(scripts, folder / "jobs", ignore=unwanted)
+        shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
         yield folder

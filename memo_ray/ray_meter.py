@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import ray
@@ -31,11 +31,17 @@ RECORDED = (*HELD, "input_tokens", "output_tokens", "money")
 class Meter(threading.Thread):
     """Adds up what the cluster has in use, and interrupts this process, as Ctrl-C would, at the run's limit."""
 
-    def __init__(self, account: Account, stage: str, look_s: float = LOOK_S) -> None:
+    def __init__(
+        self,
+        account: Account,
+        stage: str,
+        look_s: float = LOOK_S,
+        worked: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
         super().__init__(name="meter", daemon=True)
         self.held: dict[str, float] = dict.fromkeys(HELD, 0.0)
         self.reached = ""
-        self._account, self._stage, self._look_s = account, stage, look_s
+        self._account, self._stage, self._look_s, self._worked = account, stage, look_s, worked
         self.attempt = uuid.uuid4().hex
         self._before = account.spent()
         self._ended = threading.Event()
@@ -47,6 +53,7 @@ class Meter(threading.Thread):
             now = time.monotonic()
             for key, amount in in_use().items():
                 self.held[key] += amount * (now - looked)
+            self._worked(now - looked)
             looked = now
             so_far = self.so_far()
             if now - kept > KEEP_S:
@@ -86,13 +93,20 @@ def in_use() -> dict[str, float]:
 
 
 @contextmanager
-def metered(account: Account, stage: str, attempt: Attempt, look_s: float = LOOK_S) -> Iterator[None]:
-    """Put seconds held, tokens and money of the block into the attempt's costs and the run's account.
+def metered(
+    account: Account,
+    stage: str,
+    attempt: Attempt,
+    look_s: float = LOOK_S,
+    worked: Callable[[float], None] = lambda seconds: None,
+) -> Iterator[None]:
+    """Put seconds held, tokens and money of the block into the attempt's costs and the run's account; `worked` is told
+    of the seconds at every look.
 
     Raises SpendingLimitReached when the run's limit is reached, before the block or in it.
     """
     account.check()
-    meter = Meter(account, stage, look_s)
+    meter = Meter(account, stage, look_s, worked)
     meter.start()
     try:
         try:

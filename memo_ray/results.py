@@ -16,6 +16,7 @@ from memo_ray.console import Console
 from memo_ray.errors import ConfigError
 from memo_ray.pipeline import STAGES, Results
 from memo_ray.rows import Answer, Transcript
+from memo_ray.stage_state import next_command, unfinished
 from memo_ray.workspace import Workspace, open_run, shown
 
 
@@ -201,11 +202,10 @@ def status_rows(workspace: Workspace) -> list[dict[str, Any]]:
 
 
 def status_row(workspace: Workspace, stage: str, name: str) -> dict[str, Any]:
-    """The state of one artefact: finished, begun (an attempt left progress behind) or not begun."""
+    """The state of one artefact: finished, or what `stage_state.unfinished` finds."""
     artifact = workspace.finished(name)
     if artifact is None:
-        begun = workspace.store.begun(name)
-        return {"stage": stage, "name": name, "state": "begun" if begun else "not begun"}
+        return {"stage": stage, "name": name, **unfinished(workspace, name)}
     record, cost = artifact.record, artifact.record.cost
     tokens = sum(int(cost.get(key, 0)) for key in ("input_tokens", "output_tokens"))
     return {
@@ -214,18 +214,39 @@ def status_row(workspace: Workspace, stage: str, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def status_text(workspace: Workspace, rows: list[dict[str, Any]]) -> str:
-    """`status_rows` for a terminal, and the command that goes on."""
-    lines = [f"run {workspace.config.name} in {workspace.where}"]
-    for row in rows:
-        counts = ", ".join(f"{count:,} {table}" for table, count in row.get("rows", {}).items() if count)
-        lines.append(f"  {row['state']:<10} {row['name']:<24} {row.get('seconds', 0):6.0f} s  {counts}".rstrip())
-    if spent := Account(workspace.config, workspace.place).spent():
-        lines.append(f"  spent, with all attempts: {spent_text(spent, workspace.config.currency)}")
-    if all(row["state"] == "finished" for row in rows):
-        lines.append(f"next: memo serve {workspace.where}")
+def status_of(workspace: Workspace) -> dict[str, Any]:
+    """The run with its stages as `status_rows` has them, what it has spent, and the command that goes on."""
+    rows = status_rows(workspace)
+    return {
+        "run": workspace.config.name,
+        "where": workspace.where,
+        "stages": rows,
+        "spent": dict(Account(workspace.config, workspace.place).spent()),
+        "next": next_command(workspace, rows),
+    }
+
+
+def status_text(workspace: Workspace, status: dict[str, Any]) -> str:
+    """`status_of` for a terminal."""
+    states = {row["state"] for row in status["stages"]}
+    lines = [f"run {status['run']} in {status['where']}", *(status_line(row) for row in status["stages"])]
+    if status["spent"]:
+        lines.append(f"  spent, with all attempts: {spent_text(status['spent'], workspace.config.currency)}")
+    if "running" in states:
+        hint = f"   (again, while it runs; `memo stop {status['where']}` ends what runs on this machine)"
     else:
-        lines.append(f"next: memo run {workspace.where}/run.yaml   (goes on where it stopped)")
-        if workspace.logs.is_dir():
-            lines.append(f"Ray's logs of the last failure: {shown(str(workspace.logs))}")
+        hint = "   (goes on where it stopped)" if states - {"finished"} else ""
+    lines.append(f"next: {status['next']}{hint}")
+    if states & {"failed", "begun"} and workspace.logs.is_dir():
+        lines.append(f"Ray's logs of the last failure: {shown(str(workspace.logs))}")
     return "\n".join(lines)
+
+
+def status_line(row: dict[str, Any]) -> str:
+    """One artefact's line."""
+    if row["state"] == "running":
+        return f"  running    {row['name']:<24} ({row['host']}, process {row['process']})"
+    if row["state"] == "failed":
+        return f"  failed     {row['name']:<24} {row['failed']}: {row['error']}"
+    counts = ", ".join(f"{count:,} {table}" for table, count in row.get("rows", {}).items() if count)
+    return f"  {row['state']:<10} {row['name']:<24} {row.get('seconds', 0):6.0f} s  {counts}".rstrip()

@@ -156,8 +156,9 @@ class SystemAnswer:
     """What one of several compared systems said under one seed, and every score of it.
 
     `verdict`: the judge's, "right" or "wrong"; "unjudged" when it could not be had, empty without a judge.
-    `retrieved`, `evidence`: document ids. `note`: what was cut or left out of the executive's context. `tokens`: JSON
-    of model name to [input, output].
+    `retrieved`, `evidence`: document ids. `note`: what was cut or left out of the executive's context. `lost`: the step
+    that lost a wrong answer (`evaluation/losses.py`), else empty. `tokens`: JSON of model name to [input, output].
+    `transcript`: the protocol's events as JSON lines; empty for a system without it.
     """
 
     question_id: str
@@ -178,9 +179,11 @@ class SystemAnswer:
     retrieved: list[str]
     evidence: list[str]
     note: str
+    lost: str
     seconds: float
     calls: int
     tokens: str
+    transcript: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from types import TracebackType
 
 import yaml
 
+from memo_ray import json_log
 from memo_ray.artifacts.cache import cache_folder
 from memo_ray.artifacts.local import LocalPlace
 from memo_ray.artifacts.place import is_remote, open_place
@@ -36,6 +37,7 @@ class Workspace:
 
     def __init__(self, config: RunConfig, console: Console) -> None:
         self.console = console
+        json_log.labels["run"] = config.name
         root = config.root.rstrip("/") if is_remote(config.root) else str(Path(config.root).absolute())
         self.place = open_place(f"{root}/{config.name}")
         self.config = left_out(config, read_forgotten(self.place))
@@ -151,12 +153,19 @@ class Workspace:
                 f"{self.place.url}/{name}: cannot be written ({error.strerror}); check `root:` and its disk"
             ) from error
 
-    def build(self, stage: str, attempt: Attempt, build: Callable[[Attempt], None]) -> None:
-        """Have `build` make an artefact, with what that costs in its record. Raises SpendingLimitReached."""
+    def build(
+        self,
+        stage: str,
+        attempt: Attempt,
+        build: Callable[[Attempt], None],
+        worked: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        """Have `build` make an artefact, with what that costs in its record; `worked` is told of the seconds as they
+        pass. Raises SpendingLimitReached."""
         from memo_ray.accounts import Account
         from memo_ray.ray_meter import metered
 
-        with metered(Account(self.config, self.place), stage, attempt):
+        with metered(Account(self.config, self.place), stage, attempt, worked=worked):
             build(attempt)
 
     @contextmanager

@@ -16,6 +16,8 @@ from sources import configured_sources
 
 FOLDER = Path(__file__).resolve().parent
 WORKS = (["--version"], ["--help"], ["init", "documents"], ["status", "run.yaml"], ["gc", "run.yaml"], ["key", "me"])
+REFUSED = ["submit", "run.yaml", "--stop", "--address", "http://127.0.0.1:1"]
+"""Works up to the cluster, which is not there."""
 LACKS = {"serve": ["serve", "run.yaml"], "plan": ["plan", "run.yaml"]}
 """Commands that need an extra, whose one line must name it."""
 
@@ -45,6 +47,9 @@ def problems(environment: Path, folder: Path) -> list[str]:
         done = memo(arguments)
         if done.returncode:
             found.append(f"memo {' '.join(arguments)}: status {done.returncode}: {done.stderr.strip()[-300:]}")
+    done = memo(REFUSED)
+    if done.returncode != 2 or "no Ray dashboard answers there" not in done.stderr or "Traceback" in done.stderr:
+        found.append(f"memo submit: does not look for the cluster: status {done.returncode}: {done.stderr[-300:]}")
     for verb, arguments in LACKS.items():
         done = memo(arguments)
         lines = done.stderr.strip().splitlines() or [""]

@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+READ_BYTES = 4 * 2**20
+"""Read of a file at once. Beside threads that transfer, each piece waits for its turn: in pieces of 256 KiB, Python's
+own, the digest of a shard took six times as long."""
+
 
 def fingerprint(stage: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """SHA-256 (64 hexadecimal digits) of a stage's name and version, its semantic config and input digests.
@@ -24,8 +28,11 @@ def fingerprint(stage: str, version: int, config: Mapping[str, Any], inputs: Map
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(max(1, min(path.stat().st_size, READ_BYTES))))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            digest.update(buffer[:size])
+    return digest.hexdigest()
 
 
 def files_digest(digests: Mapping[str, str]) -> str:

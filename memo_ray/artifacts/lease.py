@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from memo_ray.artifacts.owner import is_alive, is_here, named, this_process
-from memo_ray.errors import StoreError
+from memo_ray.errors import BeingMade, StoreError
 
 RENEWED_S = 5.0
 STALE_S = 30.0
@@ -86,7 +86,7 @@ class _Lease:
                 if owner["name"] == self._name:  # the answer to its own writing was lost
                     return held
                 if seen is not None and held != seen:
-                    raise StoreError(
+                    raise BeingMade(
                         f"{self._where}: {named(owner)} is making {self._what}; wait for it, or stop it first"
                     )
                 seen = held

@@ -18,7 +18,7 @@ from memo_ray.artifacts.fingerprint import file_digest
 from memo_ray.artifacts.owner import named, this_process
 from memo_ray.artifacts.place import Location, Place
 from memo_ray.artifacts.record import FileEntry
-from memo_ray.errors import StoreError
+from memo_ray.errors import BeingMade, StoreError
 
 if TYPE_CHECKING:
     import pyarrow.fs
@@ -165,9 +165,7 @@ class LocalPlace(Place):
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     owner = named(_owner(lock))
-                    raise StoreError(
-                        f"{self.folder}: {owner} is making {what}; wait for it, or stop it first"
-                    ) from None
+                    raise BeingMade(f"{self.folder}: {owner} is making {what}; wait for it, or stop it first") from None
                 lock.truncate(0)
                 lock.write(json.dumps(this_process()))
                 lock.flush()

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from memo_ray.artifacts.fingerprint import files_digest
+from memo_ray.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda row: row | {"made_on": ""},  # nobody noted it
+}
+"""A schema version to what makes the next one of its records. They are migrated when read; what is stored stays."""
 
 SYNTHESIS_READS = frozenset({"chunks.parquet", "documents.parquet", "groups.parquet"})
 
@@ -49,9 +59,35 @@ class Record(BaseModel):
     cost: dict[str, float]
     """Seconds, tokens, engine starts, GPU-seconds."""
     versions: dict[str, str]
+    made_on: str = ""
+    """The machine of the driver, without which seconds mean little: system, Python and cores. Empty: not known."""
     git_commit: str
     started: str
     finished: str
+
+
+def read_record(content: bytes, where: str) -> Record:
+    """The record in `content`, of this or an earlier schema version. Raises StoreError naming `where`."""
+    home = where.rpartition("/")[0]
+    try:
+        row = json.loads(content)
+        version = row.get("schema_version")
+        if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+            raise StoreError(
+                f"{where}: has schema version {version}, this memo-ray reads 1 to {SCHEMA_VERSION}; use the memo-ray "
+                f"that made it, or remove {home} to make it again"
+            )
+        for step in range(version, SCHEMA_VERSION):
+            row = MIGRATIONS[step](row) | {"schema_version": step + 1}
+        return Record.model_validate(row)
+    except (ValueError, AttributeError) as error:
+        faults = error.error_count() if isinstance(error, ValidationError) else 1
+        raise StoreError(f"{where}: is damaged ({faults} errors); remove {home}") from None
+
+
+def this_machine() -> str:
+    """What `made_on` says of this machine."""
+    return f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {os.cpu_count()} cores"
 
 
 def read_by_synthesis(corpus: Record) -> str:

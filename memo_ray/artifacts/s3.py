@@ -241,18 +241,22 @@ class S3Place(Place):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_suffix(".lock")), disk_errors(folder), told(self.url):
             missing = [entry for entry in entries if not _is_file(folder / entry.path, entry.bytes)]
-            with transfers() as moving:
+            # Each is looked at as soon as it has come. When one is wrong, transfers end before those who wait for them.
+            with ThreadPoolExecutor(FILES_AT_ONCE) as pool, transfers() as moving:
                 coming = [(entry, *self._receive(entry, folder, moving)) for entry in missing]
-                for entry, scratch, transfer in coming:
-                    transfer.result()
-                    if entry.sha256 and file_digest(scratch) != entry.sha256:
-                        scratch.unlink()
-                        raise StoreError(f"{self.url}/{entry.path}: has another content than its record says")
-                    if scratch.stat().st_size != entry.bytes:
-                        scratch.unlink()
-                        raise StoreError(f"{self.url}/{entry.path}: changed while it was read; run the command again")
-                    scratch.replace(folder / entry.path)
+                for kept in [pool.submit(self._keep, *one, folder) for one in coming]:
+                    kept.result()
         return folder
+
+    def _keep(self, entry: FileEntry, scratch: Path, transfer: Any, folder: Path) -> None:
+        transfer.result()
+        if entry.sha256 and file_digest(scratch) != entry.sha256:
+            scratch.unlink()
+            raise StoreError(f"{self.url}/{entry.path}: has another content than its record says")
+        if scratch.stat().st_size != entry.bytes:
+            scratch.unlink()
+            raise StoreError(f"{self.url}/{entry.path}: changed while it was read; run the command again")
+        scratch.replace(folder / entry.path)
 
     def _receive(self, entry: FileEntry, folder: Path, moving: TransferManager) -> tuple[Path, Any]:
         target = folder / entry.path

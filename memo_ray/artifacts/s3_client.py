@@ -7,6 +7,7 @@ they are in no config, log or record.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -25,15 +26,36 @@ if TYPE_CHECKING:
     import pyarrow.fs
 
 MIB = 2**20
-PART_BYTES = 16 * MIB
-PARTS_AT_ONCE = 8
-"""Parts under way together over all files: with their size, the memory that transfers take (128 MiB)."""
+PART_BYTES = 8 * MIB
+PARTS_AT_ONCE = 16
+"""Parts under way together over all files, since a service limits what one connection gets. Each takes memory: a
+process with 16 was seen at 203 MiB, one with 24 at 231."""
+
+WRITES_WAITING = 32
+"""Stretches of a MiB that have come and are not yet written."""
 
 CONNECTIONS = 32
 """Connections kept open: those of the transfers, and of small requests beside them."""
 
 TRIES = 8
 """Further tries of a request, after pauses that double: about a minute and a half, so half a minute ends nothing."""
+SILENT_TRIES = 3
+"""Tries of a request before a person is told: two or three seconds."""
+
+
+class Waiting:
+    """Says once that requests are tried again, since the whole of it may take a minute and a half."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def look(self, attempts: int, caught_exception: Exception | None, **_: Any) -> None:
+        """Called by botocore after every attempt."""
+        if caught_exception is not None and attempts == SILENT_TRIES and not self._said:
+            self._said = True
+            print(
+                f"waiting for S3 ({type(caught_exception).__name__}); trying for a minute and a half", file=sys.stderr
+            )
 
 
 @lru_cache
@@ -47,7 +69,12 @@ def _client(process: int) -> Any:
         # Services other than AWS rarely have a name for each bucket.
         s3={"addressing_style": "path" if endpoint() else "auto"},
     )
-    return boto3.session.Session().client("s3", config=config)
+    try:
+        made = boto3.session.Session().client("s3", config=config)
+    except ValueError:  # how botocore refuses an endpoint that is no URL
+        raise StoreError("AWS_ENDPOINT_URL: is no address; write http://HOST:PORT or https://HOST") from None
+    made.meta.events.register("needs-retry.s3", Waiting().look)
+    return made
 
 
 def client() -> Any:
@@ -81,7 +108,7 @@ def transfers() -> Iterator[TransferManager]:
         multipart_threshold=PART_BYTES,
         multipart_chunksize=PART_BYTES,
         max_concurrency=PARTS_AT_ONCE,
-        max_io_queue=PARTS_AT_ONCE * 4,
+        max_io_queue=WRITES_WAITING,
         io_chunksize=MIB,
     )
     with TransferManager(client(), config) as manager:
@@ -96,6 +123,10 @@ CONFLICT = frozenset({"409", "ConditionalRequestConflict"})
 NAMELESS = frozenset({"301", "400", "403"})
 """What a reply without a body leaves of the reason."""
 
+RIGHTS = (
+    "these credentials may not do this; they need s3:GetObject, PutObject, DeleteObject, AbortMultipartUpload and "
+    "ListBucket"
+)
 REMEDIES = {
     "InvalidAccessKeyId": "the access key is not known; check AWS_ACCESS_KEY_ID or AWS_PROFILE",
     "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
@@ -105,8 +136,8 @@ REMEDIES = {
     "TokenRefreshRequired": "the credentials have expired; renew them and run the command again, it resumes",
     "NoSuchBucket": "there is no such bucket; create it, or correct the name",
     "PermanentRedirect": "the bucket is in another region; set AWS_REGION",
-    "AccessDenied": "these credentials may not do this; they need s3:GetObject, PutObject, DeleteObject and ListBucket",
-    "403": "these credentials may not do this; they need s3:GetObject, PutObject, DeleteObject and ListBucket",
+    "AccessDenied": RIGHTS,
+    "403": RIGHTS,
     "AllAccessDisabled": "the bucket is disabled; use another one",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it (NTP) and run the command again, it resumes",
     "RequestExpired": "this machine's clock is wrong; set it (NTP) and run the command again, it resumes",
@@ -127,6 +158,8 @@ CAUSES = {
     "IncompleteReadError": "the service broke off; run the command again, it resumes",
     "ReadTimeoutError": "the service does not answer; run the command again, it resumes",
     "ParamValidationError": "this is no valid bucket name or key; write s3://bucket/prefix",
+    "SSLError": "the service does not speak TLS as it is asked to; check http:// or https:// in AWS_ENDPOINT_URL",
+    "ProxyConnectionError": "the proxy cannot be reached; check HTTPS_PROXY and NO_PROXY",
     "InvalidRegionError": "this is no valid region; correct AWS_REGION",
 }
 """botocore's exception → what is wrong and what helps."""
@@ -149,7 +182,7 @@ def told(url: str) -> Iterator[None]:
         raise StoreError(f"{url}: {REMEDIES.get(code, f'S3 refuses this ({code}); see the service')}") from error
     except BotoCoreError as error:
         name = type(error).__name__
-        raise StoreError(f"{url}: {CAUSES.get(name, f'S3 cannot be used ({name}: {error})')}") from error
+        raise StoreError(f"{url}: {CAUSES.get(name, f'S3 cannot be used ({name}); see the service')}") from error
     except (S3UploadFailedError, S3DownloadFailedError, RetriesExceededError) as error:
         raise StoreError(
             f"{url}: the transfer failed ({_first_line(error)}); run the command again, it resumes"

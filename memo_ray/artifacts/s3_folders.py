@@ -9,7 +9,7 @@ from pathlib import Path
 
 from memo_ray.artifacts.cache import cache_folder, locked
 from memo_ray.artifacts.place import REMOTE, RemoteFile
-from memo_ray.artifacts.record import FileEntry, Record
+from memo_ray.artifacts.record import FileEntry, read_record
 from memo_ray.artifacts.s3 import LISTED, S3Place
 from memo_ray.artifacts.s3_client import client, told
 from memo_ray.errors import StoreError
@@ -27,7 +27,7 @@ def download_folder(url: str) -> Path:
         content = S3Place(home).get("artifact.json")
         if content is None:
             raise StoreError(f"{home}: is no finished artefact")
-        record = Record.model_validate_json(content)
+        record = read_record(content, f"{home}/artifact.json")
         files = [entry for entry in record.files if entry.path.startswith(f"{folder}/")]
         return S3Place(f"{home}/attempts/{attempt}").fetch(files) / folder
     listed = _stored(url)

@@ -7,7 +7,6 @@ process, on S3 a lease, keeps a second driver out; a record is written where the
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 import uuid
@@ -18,15 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from memo_ray.artifacts.cache import scratch_folder
 from memo_ray.artifacts.fingerprint import files_digest
 from memo_ray.artifacts.local import LocalPlace, disk_errors
 from memo_ray.artifacts.place import Location, Place, open_place
-from memo_ray.artifacts.record import SCHEMA_VERSION, FileEntry, Record, package_versions
+from memo_ray.artifacts.record import FileEntry, Record, package_versions, read_record, this_machine
 from memo_ray.artifacts.tables import read_rows, write_rows
-from memo_ray.errors import StoreError
+from memo_ray.errors import FinishedElsewhere, StoreError
 
 Row = TypeVar("Row")
 RECORD = "artifact.json"
@@ -100,17 +97,7 @@ class Store:
         content = home.get(RECORD)
         if content is None:
             return None
-        where = f"{home.url}/{RECORD}"
-        try:
-            record = Record.model_validate_json(content)
-        except ValidationError as error:
-            schema = _schema_version(content)
-            if schema != SCHEMA_VERSION:
-                raise StoreError(
-                    f"{where}: has schema version {schema}, this memo-ray reads {SCHEMA_VERSION}; "
-                    f"remove {home.url} to make it again"
-                ) from None
-            raise StoreError(f"{where}: is damaged ({error.error_count()} errors); remove {home.url}") from None
+        record = read_record(content, f"{home.url}/{RECORD}")
         place = home.child(f"attempts/{record.attempt}")
         wrong = place.check(record.files)
         if wrong:
@@ -139,8 +126,8 @@ class Store:
     ) -> Iterator[Attempt]:
         """Make an artefact: yields an Attempt, and on a clean exit writes the record that finishes it.
 
-        On an error the attempt's folder is removed and `progress` is kept. Raises StoreError when another
-        process is making the same artefact, or the disk is full.
+        On an error the attempt's folder is removed and `progress` is kept. Raises BeingMade while another process
+        makes the same artefact, FinishedElsewhere when one has, StoreError when the disk is full.
         """
         home = self._home(name, fingerprint)
         started, clock = _now(), time.monotonic()
@@ -161,7 +148,7 @@ class Store:
                     name=name, stage=stage, fingerprint=fingerprint, attempt=place.url.rpartition("/")[2],
                     digest=files_digest({entry.path: entry.sha256 for entry in files}),
                     config=dict(config), inputs=dict(inputs), files=files, rows=attempt.rows, facts=attempt.facts,
-                    cost=attempt.cost, versions=package_versions(), git_commit=git_commit(),
+                    cost=attempt.cost, versions=package_versions(), made_on=this_machine(), git_commit=git_commit(),
                     started=started, finished=_now(),
                 )  # fmt: skip
                 confirm()
@@ -200,15 +187,8 @@ def git_commit() -> str:
         return ""
 
 
-def _finished_first(home: Place) -> StoreError:
-    return StoreError(f"{home.url}: another process finished this artefact first; run the command again")
-
-
-def _schema_version(content: bytes) -> Any:
-    try:
-        return json.loads(content).get("schema_version")
-    except (ValueError, AttributeError):
-        return SCHEMA_VERSION
+def _finished_first(home: Place) -> FinishedElsewhere:
+    return FinishedElsewhere(f"{home.url}: another process finished this artefact first")
 
 
 def _now() -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from memo_ray.config.base import Settings
+from memo_ray.config.base import Endpoint, Settings
 from memo_ray.config.cartridges import CartridgeTraining
 from memo_ray.config.judging import JudgeConfig
 from memo_ray.config.models import OpenAIModel
@@ -28,7 +28,7 @@ class EmbeddingEndpoint(Settings):
     """An endpoint that speaks OpenAI's embeddings: vLLM with an embedding model such as NV-Embed-V2, a provider."""
 
     engine: Literal["openai"]
-    base_url: str = Field(pattern=r"^https?://[^@\s]+$")
+    base_url: Endpoint
     model: str
     api_key_env: str = ""
     batch_size: int = Field(default=32, ge=1)

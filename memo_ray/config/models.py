@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from memo_ray.config.base import Settings
+from memo_ray.config.base import Endpoint, Settings
 
 
 class Yarn(Settings):
@@ -115,7 +115,7 @@ class OpenAIModel(Settings):
     """An endpoint that speaks OpenAI's chat completions: a provider, vLLM, llama.cpp, Ollama, ..."""
 
     engine: Literal["openai"]
-    base_url: str = Field(pattern=r"^https?://[^@\s]+$")
+    base_url: Endpoint
     model: str
     api_key_env: str = ""
     """The environment variable that holds the key; empty: no key. The key itself is never stored."""

@@ -61,9 +61,10 @@ class RunConfig(Settings):
     @field_validator("root")
     @classmethod
     def root_is_a_place(cls, root: str) -> str:
-        """Refuse an address without a bucket, which would be taken for a folder."""
-        if root.lower().startswith("s3:") and not re.match(r"s3://[a-z0-9][a-z0-9.-]+(/|$)", root):
-            raise ValueError("write s3://bucket/prefix")
+        """Refuse an address without a bucket, and of what is not S3: they would be taken for folders."""
+        address = re.match(r"s3:|\w[\w+.-]*://", root, re.IGNORECASE)
+        if address and not re.match(r"s3://[a-z0-9][a-z0-9.-]+(/|$)", root):
+            raise ValueError("write s3://bucket/prefix or a folder; AWS_ENDPOINT_URL names a service that is not AWS")
         return root
 
     @model_validator(mode="after")

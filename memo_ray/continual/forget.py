@@ -215,9 +215,10 @@ def chosen_epoch(run: Workspace, registry: Registry, results: Results, engine: E
     choice = given_epoch(asking.epoch, list(systems))
     if choice is not None:
         return str(choice["epoch"])
-    asked = held_out_questions(results.synthesis[name].rows("reflections", Reflection))
+    reflections = results.synthesis[name].rows("reflections", Reflection)
+    asked = held_out_questions(reflections)
     answers = ask_alone(engine, systems, asked, asking.max_tokens).answers if asked and len(systems) > 1 else []
-    return choose_epoch(answers, list(systems))
+    return choose_epoch(answers, list(systems), reflections)
 
 
 def version_of(registry: Registry, reference: str) -> Memory:

@@ -19,6 +19,7 @@ from memo_ray.evaluation import metrics, official
 from memo_ray.evaluation.asked import evenly, hop_kind
 from memo_ray.evaluation.judging.agreement import load_labelled, measure
 from memo_ray.evaluation.judging.judge import Judge, Verdict
+from memo_ray.evaluation.losses import lost_at
 from memo_ray.evaluation.systems.opening import Models, open_system
 from memo_ray.evaluation.systems.running import Ran, folder_name, run_system
 from memo_ray.evaluation.systems.system import Corpus, Failed, Query, Said
@@ -130,6 +131,8 @@ async def verdict(judge: Judge, query: Query, said: Said) -> Verdict:
 def answer_row(ran: Ran, seed: int, query: Query, said: Said, found: Verdict | None) -> SystemAnswer:
     """One answer, scored."""
     plain = official.score(said.answer, query.references)
+    recalled = metrics.score(said.answer, query.references).recalled
+    right = recalled if found is None else found.right
     return SystemAnswer(
         question_id=query.question_id,
         corpus=ran.corpus,
@@ -141,7 +144,7 @@ def answer_row(ran: Ran, seed: int, query: Query, said: Said, found: Verdict | N
         answer=said.answer,
         verdict="" if found is None else {True: "right", False: "wrong", None: "unjudged"}[found.right],
         reason="" if found is None else found.reason,
-        recalled=metrics.score(said.answer, query.references).recalled,
+        recalled=recalled,
         contained=plain.contained,
         exact_match=plain.exact_match,
         token_f1=plain.f1,
@@ -149,9 +152,11 @@ def answer_row(ran: Ran, seed: int, query: Query, said: Said, found: Verdict | N
         retrieved=said.retrieved[:RETRIEVED],
         evidence=query.evidence,
         note=said.note,
+        lost=lost_at(query, said) if right is False else "",
         seconds=round(said.cost.seconds, 6),
         calls=said.cost.calls,
         tokens=json.dumps(said.cost.tokens),
+        transcript="\n".join(said.transcript),
     )
 
 

@@ -18,10 +18,13 @@ def choose_epochs(
     held_out: Mapping[str, Sequence[Reflection]],
     max_tokens: int,
 ) -> dict[str, str]:
-    """For every corpus the name of its best epoch, by recall of that corpus's own held-out questions."""
+    """For every corpus the name of its best epoch, by recall of that corpus's own held-out questions.
+
+    `held_out`: by corpus all reflections, trained ones among them, from which its memories were made.
+    """
     chosen = {}
     for corpus, folders in epochs.items():
         asked = held_out_questions(held_out[corpus])
         answers = ask_alone(engine, dict(folders), asked, max_tokens).answers if asked else []
-        chosen[corpus] = choose_epoch(answers, list(folders))
+        chosen[corpus] = choose_epoch(answers, list(folders), held_out[corpus])
     return chosen

@@ -66,18 +66,19 @@ def evaluate(
         systems, chosen, earlier = epoch_systems(results, every=config.evaluation.epochs), "", []
     found = ask_systems(config, base, {"base": base, **systems}, asked, attempt.progress.child("alone"), progress)
     answers = [*found.answers, *earlier]
+    reflections = {name: made.rows("reflections", Reflection) for name, made in results.synthesis.items()}
     if results.merging is not None:
         memory = merged_memory(results.merging)
         names = {"base": "base", "memory": memory["folder"].removeprefix("merged/")}
         names |= {name: name for name in [*systems, *dict.fromkeys(row.system for row in earlier)]}
     else:
-        choice = given_epoch(config.evaluation.epoch, list(systems)) or choice_facts(answers, list(systems))
+        every = [row for rows in reflections.values() for row in rows]
+        choice = given_epoch(config.evaluation.epoch, list(systems)) or choice_facts(answers, list(systems), every)
         chosen = str(choice["epoch"])
         (training,) = results.training.values()
         memory = reference(training, chosen, str(choice["chosen_by"]))
         names = {"base": "base", "memory": chosen}
         attempt.facts["choice"] = choice | {"study": is_study(chosen, training.record.facts)}
-    reflections = {name: made.rows("reflections", Reflection) for name, made in results.synthesis.items()}
     overlaps = {name: overlap_facts(rows) for name, rows in reflections.items()}
     attempt.facts |= {"systems": names, "memory": memory, "overlap": overlaps}
     where = (results.merging or next(iter(results.training.values()))).location(str(memory["folder"]))

@@ -236,7 +236,10 @@ def _training(artefacts: Iterable[Artifact], systems: Mapping[str, str]) -> dict
     only = next(iter(memories.values())) if len(memories) == 1 else {}
     chosen = EPOCH_NAME.match(systems.get("memory", ""))
     only = {key: value for key, value in only.items() if key != "loss_by_step"}
-    return {**only, **({"chosen_epoch": int(chosen["epoch"])} if chosen else {}), "memories": memories}
+    choice = {"chosen_epoch": int(chosen["epoch"])} if chosen else {}
+    for made in of_stage(artefacts, "evaluation") if chosen else ():
+        choice |= {"chosen_by": made.record.facts["memory"]["chosen_by"]} if "memory" in made.record.facts else {}
+    return {**only, **choice, "memories": memories}
 
 
 def _merging(artefacts: Sequence[Artifact]) -> dict[str, Any]:

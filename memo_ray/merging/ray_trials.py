@@ -1,7 +1,7 @@
 """Merges as CPU trials of Ray Tune: each trial is one pass over the memories, bounded by number and by memory.
 
 In go recipes by id; each finished pass is handed to the sweep's progress by its own trial, so nothing
-that was merged is lost when the driver dies.
+that was merged is lost when the driver dies. A pass whose machine is lost is made again on another one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import tune
@@ -30,6 +30,11 @@ from memo_ray.models.ray_limits import largest_node_memory
 TUNE = "ray-tune"
 """Tune's own folder in the progress: nothing in it is needed again."""
 
+LOST = 3
+"""Machines that a pass may lose before it is given up."""
+PROBLEM = "problem"
+"""Under this a trial reports an error of its own: Tune makes again only what failed without a word."""
+
 
 def merge_all(
     recipes: Mapping[str, MergeRecipe],
@@ -43,17 +48,16 @@ def merge_all(
     """Merge `memories` by every recipe (by id) into `progress`, in `config.max_concurrent` passes.
 
     They run at once as far as the nodes' memory holds them: what their recipes and `inputs` (the folders, checked) need
-    is reserved for each. `on_merged` is called with every finished recipe id. Raises the first trial's MergeError after
-    the others have ended, and MergeError when no node has that much memory.
+    is reserved for each. `on_merged` is called with every finished recipe id. Raises the first trial's error after the
+    others have ended, and MergeError when no node has that much memory, or when a pass has lost `LOST` machines.
     """
     parts = _parts(list(recipes), config.max_concurrent)
     needed = max(pass_bytes(inputs, [recipes[name] for name in part], config.threads) for part in parts)
     _check_memory(needed)
     names = tuple(inputs.tensors)
 
-    def trial(settings: dict[str, Any]) -> None:
+    def make(waiting: list[str]) -> None:
         here = {memory: local_folder(location) for memory, location in memories.items()}
-        waiting = list(settings["recipes"])
         while waiting:
             now = waiting[: _room_here(progress, inputs, config.max_concurrent)]
             job = MergeJob(
@@ -74,7 +78,15 @@ def merge_all(
                     (made / name).rmdir()
                 made.rmdir()
             waiting = waiting[len(now) :]
-        tune.report({"merged": len(settings["recipes"])})
+
+    def trial(settings: dict[str, Any]) -> None:
+        try:
+            # Some are there already when the machine that made them was lost before the last.
+            make([name for name in settings["recipes"] if progress.merged(name) is None])
+        except Exception as error:  # noqa: BLE001 (raised in the driver; made again it would fail again)
+            tune.report({PROBLEM: error})
+        else:
+            tune.report({"merged": len(settings["recipes"])})
 
     # Tune's own handler would turn Ctrl-C into a result that lacks merges.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -94,13 +106,20 @@ def merge_all(
             name=TUNE,
             storage_path=path,
             storage_filesystem=filesystem,
-            failure_config=tune.FailureConfig(max_failures=0),
+            failure_config=tune.FailureConfig(max_failures=LOST),
             callbacks=[TellOfTrials(on_merged)],
             verbose=0,
         ),
     ).fit()
     progress.place.remove(TUNE)
-    _raise_first(results.errors)
+    for result in results:
+        if problem := (result.metrics or {}).get(PROBLEM):
+            raise problem
+    if results.errors:
+        raise MergeError(
+            f"merging: a pass lost its machine {LOST + 1} times; look at the nodes (their logs, their memory), then "
+            "run the command again, it goes on"
+        ) from results.errors[0]
 
 
 def check_before_training(config: MergingConfig, base: Location, memories: int) -> None:
@@ -120,7 +139,7 @@ class TellOfTrials(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune calls this once for each trial that ended well."""
-        if self._on_merged:
+        if self._on_merged and PROBLEM not in trial.last_result:
             for name in trial.config["recipes"]:
                 self._on_merged(str(name))
 
@@ -153,15 +172,3 @@ def _check_memory(needed: int) -> None:
             f"merging: one pass may need {needed / 1e9:.1f} GB of memory and the largest node of the Ray cluster "
             f"offers {largest / 1e9:.1f} GB; add a node with more memory, or leave out ties and slerp"
         )
-
-
-def _raise_first(errors: Sequence[BaseException]) -> None:
-    """A MergeError of a trial as it is; anything else is a bug and keeps its traceback."""
-    for error in errors:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, MergeError):
-            cause = getattr(cause, "cause", None) or cause.__cause__
-        if cause is not None:
-            raise MergeError(str(cause)) from error
-    if errors:
-        raise errors[0]

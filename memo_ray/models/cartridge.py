@@ -33,7 +33,7 @@ class CartridgeModel:
         async with self._busy:
             try:
                 return await asyncio.to_thread(self._reply, request, tuple(adapters))
-            except (ValueError, RuntimeError, OSError) as error:
+            except (ValueError, KeyError, RuntimeError, OSError) as error:
                 reason = " ".join(str(error).split())[:200]
                 raise GenerationError(f"cartridge {adapters[0].name}: cannot be used ({reason})") from error
 

@@ -17,7 +17,7 @@ from memo_ray.serving.gateway import GatewaySettings
 from memo_ray.serving.keys import Key, digest_of, read_keys
 from memo_ray.serving.ledger import LedgerDeployment
 from memo_ray.serving.memories import MemoriesDeployment
-from memo_ray.serving.options import LIGHT_CPUS, deployment, model_deployment
+from memo_ray.serving.options import IN_ONE_LOOP, LIGHT_CPUS, deployment, model_deployment
 from memo_ray.serving.questions import ProtocolDeployment
 from memo_ray.serving.replies import Defaults
 
@@ -44,6 +44,7 @@ def build_app(
     if config.memories and not run:
         raise ConfigError("serving.memories: needs the run whose registry names them; give its folder or URL as `run`")
     light = {"num_cpus": LIGHT_CPUS}
+    waiting = light | {"runtime_env": {"env_vars": IN_ONE_LOOP}}
     executive = model_deployment(
         "executive", config, config.executive, config.executive_replicas, executive_path, opener=opener
     )
@@ -62,14 +63,19 @@ def build_app(
             ledgers, config.protocol.hybrid, config.citation_embedder
         )
     schema_enforced = not isinstance(config.executive, OpenAIModel) or config.executive.structured_outputs
-    protocol = deployment(ProtocolDeployment, "protocol", config, config.protocol_replicas, light).bind(
+    protocol = deployment(ProtocolDeployment, "protocol", config, config.protocol_replicas, waiting).bind(
         executive, memory, config.protocol, schema_enforced, ledger, config.routing
     )
     alone = {"memory": memory} if memory is not None else {}
     alone |= {"executive": executive} if config.expose_executive else {}
     offered = ("memo", "memory", "executive") if config.expose_executive else ("memo", "memory")
     gateway = deployment(
-        GatewayDeployment, "gateway", config, ReplicaSettings(max_ongoing_requests=places_of(config)), light
+        GatewayDeployment,
+        "gateway",
+        config,
+        ReplicaSettings(max_ongoing_requests=places_of(config)),
+        waiting,
+        logs_calls=True,
     ).options(max_queued_requests=places_of(config))
     return gateway.bind(alone, protocol, gateway_settings(config, offered), memories, ledger)
 

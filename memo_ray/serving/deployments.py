@@ -86,6 +86,26 @@ class ModelDeployment:
         async with self._call() as model:
             return asdict(await model.chat(await self._request(request)))
 
+    async def chats(
+        self, requests: list[dict[str, Any]]
+    ) -> AsyncIterator[tuple[int, dict[str, Any] | GenerationError]]:
+        """Several requests in one call: the place of each and its reply, or why it has none, as they come."""
+
+        async def reply_to(place: int) -> tuple[int, dict[str, Any] | GenerationError]:
+            try:
+                return place, await self.chat(requests[place])
+            except GenerationError as error:
+                return place, error
+
+        tasks = [asyncio.create_task(reply_to(place)) for place in range(len(requests))]
+        try:
+            for came in asyncio.as_completed(tasks):
+                yield await came
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
     async def stream(self, request: dict[str, Any]) -> AsyncIterator[str | dict[str, Any]]:
         """The reply's text piece by piece, then a ChatReply's fields. Raises GenerationError."""
         async with self._call() as model:

@@ -20,7 +20,7 @@ from memo_ray.errors import GenerationError
 from memo_ray.protocol.evidence import RETRIEVED
 from memo_ray.protocol.state import Evidence, Passage
 from memo_ray.serving.backend import Listed
-from memo_ray.serving.handles import reply_of
+from memo_ray.serving.calls import reply_of
 from memo_ray.serving.roster import Target
 
 QUESTION_TOKENS = 256

@@ -26,7 +26,8 @@ from memo_ray.config.models import ModelConfig, VllmModel
 from memo_ray.config.serving import ReplicaSettings, ServingConfig
 from memo_ray.errors import ConfigError
 from memo_ray.models.sources import check_folder, resolve
-from memo_ray.serving.handles import CALL_FAILURES, failure_of, handle_of
+from memo_ray.serving.calls import CALL_FAILURES, failure_of
+from memo_ray.serving.handles import handle_of
 from memo_ray.serving.ledger import LedgerDeployment
 from memo_ray.serving.lineage import tables_of
 from memo_ray.serving.options import LIGHT_CPUS, deployment, model_deployment

@@ -23,6 +23,10 @@ LIGHT_CPUS = 0.1
 MOST_SHARED = 0.5
 """An engine that takes at most this share of a GPU's memory shares the GPU."""
 
+IN_ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
+"""Environment of a replica that only waits for others: its own code, its calls and Serve's share one event loop. Serve
+gives each a thread if left alone, and every call and reply would go from one to the other and back."""
+
 STARTS = 2
 """How often a replica may fail to start before the deployment has failed."""
 
@@ -46,12 +50,19 @@ def model_deployment(
 
 
 def deployment(
-    kind: type, name: str, config: ServingConfig, replicas: ReplicaSettings, reserved: dict[str, Any]
+    kind: type,
+    name: str,
+    config: ServingConfig,
+    replicas: ReplicaSettings,
+    reserved: dict[str, Any],
+    *,
+    logs_calls: bool = False,
 ) -> Deployment:
-    """`kind` with Serve's options."""
+    """`kind` with Serve's options. `logs_calls`: a line in its log for every call."""
     options: dict[str, Any] = {
         "name": name,
         "ray_actor_options": reserved,
+        "logging_config": {"enable_access_log": logs_calls},
         "max_ongoing_requests": replicas.max_ongoing_requests,
         "max_queued_requests": config.max_queued_requests,
         "backpressure_config": {"status_code": 429, "retry_after_s": RETRY_AFTER_S},

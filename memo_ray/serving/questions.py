@@ -15,7 +15,9 @@ from memo_ray.config.protocol import ProtocolConfig, Routing
 from memo_ray.protocol.driver import Outcome, run_protocol
 from memo_ray.protocol.state import Emit
 from memo_ray.serving.answers import answer_body
-from memo_ray.serving.handles import HandleChatModel, direct, handle_of
+from memo_ray.serving.calls import direct
+from memo_ray.serving.handle_model import HandleChatModel
+from memo_ray.serving.handles import handle_of
 from memo_ray.serving.ledger import HandleRetriever, Routers, support_of
 from memo_ray.serving.roster import Target
 

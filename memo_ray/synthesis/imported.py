@@ -59,7 +59,10 @@ def import_pairs(
                 entry = LedgerEntry(row.reflection_id, STEP, [], [Path(given).name], "", [], "", "", 0, licence=terms)
                 ledger.append(entry)
     if not any(row.split == "train" for row in reflections.values()):
-        raise CorpusError(f"{', '.join(paths)}: holds no pair to train on; write a question and an answer a row")
+        remedy = (
+            f"all {len(reflections)} have split held_out" if reflections else "write a question and an answer a row"
+        )
+        raise CorpusError(f"{', '.join(paths)}: holds no pair to train on; {remedy}")
     return list(reflections.values()), ledger, {"read": read, "copies": read - len(reflections)}
 
 

@@ -1,9 +1,15 @@
-"""What a synthesis does, as Ray metrics by step: for Prometheus, while it runs."""
+"""What a synthesis does, as Ray metrics by step: for Prometheus, while it runs; and as a JSON line a row, if wanted."""
 
 from __future__ import annotations
 
+from collections import Counter as Counts
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from ray.util.metrics import Counter
 
+from memo_ray import json_log
+from memo_ray.ray_stages import from_zero
 from memo_ray.synthesis.recipe import UnitResult
 
 MEASURED = {
@@ -18,17 +24,30 @@ MEASURED = {
 
 
 class StepMetrics:
-    """The counters of one process; made where a worker lives."""
+    """The counters of one process; made where a worker lives.
 
-    def __init__(self) -> None:
+    `steps` begin at 0. With the driver's `labels` a JSON line for every row says what it came to.
+    """
+
+    def __init__(self, steps: Iterable[str], labels: Mapping[str, str]) -> None:
+        self._labels = dict(labels)
+        json_log.labels.update(labels)
         self._counters = {
             name: Counter(f"memo_synthesis_{name}", description=text, tag_keys=("step",))
             for name, text in MEASURED.items()
         }
+        for step in steps:
+            for counter in self._counters.values():
+                from_zero(counter, {"step": step})
 
-    def __call__(self, result: UnitResult) -> None:
+    def __call__(self, row_id: str, result: UnitResult) -> None:
         """Count one finished row."""
-        for step, amounts in amounts_of(result).items():
+        found = amounts_of(result)
+        if self._labels:
+            total = sum(map(Counts, found.values()), Counts())
+            counts: dict[str, Any] = {name: total[name] for name in MEASURED}
+            json_log.write("row finished", row=row_id, **counts)
+        for step, amounts in found.items():
             for name, amount in amounts.items():
                 if amount:
                     self._counters[name].inc(amount, {"step": step})

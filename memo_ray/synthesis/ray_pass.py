@@ -15,9 +15,10 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,9 +27,10 @@ import ray.data
 import ray.exceptions
 from ray.data import ActorPoolStrategy
 
+from memo_ray import json_log
 from memo_ray.artifacts.place import Place
 from memo_ray.config.models import VllmModel
-from memo_ray.config.synthesis import SynthesisConfig
+from memo_ray.config.synthesis import StepName, SynthesisConfig
 from memo_ray.errors import GenerationError
 from memo_ray.progress import Progress
 from memo_ray.quiet import RESTARTABLE, without_lines
@@ -40,6 +42,9 @@ from memo_ray.synthesis.worker import INPUT, OUTPUT, RowWorker
 
 ROWS_A_FILE = 64
 """Rows of an input file: of whole chunks some megabytes."""
+
+WRITERS = 4
+"""Processes that write finished rows, tens of them a second each."""
 
 SLICE_ROWS = 312 * ROWS_A_FILE
 """Rows of one execution of Ray Data: about 20,000, so that its start and its last rows are a small part of it."""
@@ -101,11 +106,14 @@ class Pass:
         at_once = rows_in_flight(self.kind, config)
         read = ray.data.read_parquet([f"{root}/{name}" for name in names], filesystem=filesystem)
         pool = ActorPoolStrategy(size=engine.replicas if engine else 1, max_tasks_in_flight_per_actor=at_once)
-        arguments = (self.kind, config, RemoteBegun(self.begun), self.engines.lend(), self.journal, StepMetrics)
+        steps = [step for step in get_args(StepName) if step not in config.without]
+        meter = partial(StepMetrics, steps, json_log.handed_on())
+        arguments = (self.kind, config, RemoteBegun(self.begun), self.engines.lend(), self.journal, meter)
         try:
             with warnings.catch_warnings(), without_lines(RESTARTABLE):
                 # Ray 2.60 says that remote arguments will go, and offers no other way to these two.
                 warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+                warnings.filterwarnings("ignore", "The maximum number of concurrent tasks")  # fewer rows than WRITERS
                 mapped = read.repartition(target_num_rows_per_block=1).map_batches(
                     EngineWorker if engine else RowWorker,
                     fn_constructor_args=arguments,
@@ -129,7 +137,10 @@ class Pass:
     def keep(self, results: ray.data.Dataset) -> None:
         """Run the slice, and keep each of its rows where `outputs` reads it."""
         filesystem, root = self.place.arrow()
-        results.write_parquet(f"{root}/output", filesystem=filesystem, ray_remote_args={"num_cpus": 0})
+        # They take no core from the engines; without `concurrency` a burst of rows would start a process for each.
+        results.write_parquet(
+            f"{root}/output", filesystem=filesystem, ray_remote_args={"num_cpus": 0}, concurrency=WRITERS
+        )
 
     @contextmanager
     def watching(self, before: int, total: int, note: str, progress: Progress) -> Iterator[None]:

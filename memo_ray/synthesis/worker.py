@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 
+from memo_ray.artifacts.local import disk_errors
 from memo_ray.config.models import VllmModel
 from memo_ray.config.synthesis import SynthesisConfig
 from memo_ray.errors import EngineDied, GenerationError, MemoError
@@ -64,7 +65,7 @@ class RowWorker:
         begun: Begun,
         opener: WorkerOpener,
         journal: Path | None = None,
-        meter: Callable[[], Callable[[UnitResult], None]] | None = None,
+        meter: Callable[[], Callable[[str, UnitResult], None]] | None = None,
         retry_pauses_s: Sequence[float] = RETRY_PAUSES_S,
     ) -> None:
         """`journal`: the file of this machine in which an endpoint's replies are kept for a later try; those of an
@@ -87,7 +88,9 @@ class RowWorker:
         result, error = "", self._broken
         if not error:
             try:
-                result = units.write_result(await self._finish(row["row_id"], row["payload"]))
+                # Ray Data would hide from the driver that it is the disk on which replies are kept.
+                with disk_errors(self._journal.parent if self._journal else Path()):
+                    result = units.write_result(await self._finish(row["row_id"], row["payload"]))
             except MemoError as problem:
                 error = self._broken = str(problem)
         yield pa.Table.from_pylist([{"row_id": row["row_id"], "result": result, "error": error}], schema=OUTPUT)
@@ -122,7 +125,7 @@ class RowWorker:
     def _told(self, row_id: str, result: UnitResult) -> UnitResult:
         """A finished row's result, counted; its replies are forgotten a while later."""
         if self._observe:
-            self._observe(result)
+            self._observe(row_id, result)
         path = self._replies_of(row_id)
         if path is not None:
             self._finished.append(path)

@@ -16,6 +16,7 @@ import torch
 
 from memo_ray.errors import TrainingError
 from memo_ray.training.batches import Batch, make_batch
+from memo_ray.training.blocks import BLOCKS, register_blocks
 from memo_ray.training.examples import Examples
 from memo_ray.training.packing import MicroBatch
 
@@ -70,6 +71,9 @@ def choose_attention(
     if wanted == "sdpa":
         return Attention("sdpa", row_tokens=None if gpu else CPU_ROW_TOKENS)
     if not gpu:
+        if longest <= CPU_ROW_TOKENS and not getattr(model_config.get_text_config(), "attention_dropout", 0):
+            register_blocks()
+            return Attention(BLOCKS, flat=True, row_tokens=CPU_ROW_TOKENS)
         short = max(longest, CPU_ROW_TOKENS) <= EAGER_ROW_TOKENS
         return Attention("eager" if short else None, row_tokens=CPU_ROW_TOKENS)
     if precision == "bf16" and _flash_attention_is_installed():

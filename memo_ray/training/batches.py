@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from memo_ray.training.blocks import places_of
 from memo_ray.training.examples import Examples
 from memo_ray.training.packing import MicroBatch
 
-WIDTH_STEP, TARGETS_STEP = 16, 64
-"""Rows and targets are padded to multiples of these: oneDNN compiles its matrix products for each shape anew, which
-takes longer than a small model's step when every step has a shape of its own."""
+WIDTH_STEP, FLAT_STEP, TARGETS_STEP = 16, 32, 64
+"""Rows, a CPU's flat row and targets are padded to multiples of these: oneDNN compiles its matrix products for each
+shape anew, which takes longer than a small model's step when every step has a shape of its own."""
 
 NO_TARGET = -100
 """The target of a place that only pads; `torch.nn.functional.cross_entropy` leaves it out."""
@@ -50,8 +51,9 @@ def make_batch(
     lengths = examples.lengths
     packed = any(len(row) > 1 for row in rows)
     width = max((int(sum(lengths[index] for index in row)) for row in rows), default=1)
-    if not flat:
-        width = _rounded(width, WIDTH_STEP)
+    blocks = flat and device.type == "cpu"
+    if blocks or not flat:
+        width = _rounded(width, FLAT_STEP if flat else WIDTH_STEP)
     ids = np.full((max(1, len(rows)), width), pad, dtype=np.int64)
     positions = np.zeros_like(ids)
     kept: list[np.ndarray] = []
@@ -78,7 +80,8 @@ def make_batch(
         starts = torch.from_numpy(positions == 0).to(device)
         inputs["seq_idx"] = starts.cumsum(-1, dtype=torch.int32) - 1
     if flat:
-        inputs |= _sequence_lengths([int(lengths[index]) for row in rows for index in row] or [1], device)
+        each = [int(lengths[index]) for row in rows for index in row] or [1]
+        inputs |= _blocks(each, width) if blocks else _sequence_lengths(each, device)
     answers = sum(map(len, targets))
     spare = _rounded(answers, TARGETS_STEP) - answers
     kept.append(np.zeros(spare, dtype=np.int64))
@@ -94,6 +97,12 @@ def make_batch(
 
 def _rounded(count: int, step: int) -> int:
     return -(-count // step) * step
+
+
+def _blocks(lengths: list[int], width: int) -> dict[str, Any]:
+    """What attention in blocks takes, on a CPU."""
+    tokens, places = places_of(lengths, width, WIDTH_STEP)
+    return {"block_tokens": torch.from_numpy(tokens), "block_places": torch.from_numpy(places)}
 
 
 def _sequence_lengths(lengths: list[int], device: torch.device) -> dict[str, Any]:

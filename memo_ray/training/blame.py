@@ -20,6 +20,8 @@ from memo_ray.training.fit import fit
 
 NAMED = 5
 """So many examples are named in a message."""
+GENTLER = "lower learning_rate, raise warmup_ratio, or use precision: fp32"
+"""What helps a training whose weights ran away."""
 LEAST_TOKENS = 256
 """Of micro-batches on a CPU: smaller ones save next to nothing."""
 SPARE = 0.9
@@ -43,15 +45,20 @@ def not_finite(loss: Any, step: Iterable[int], examples: Examples, pad: int, att
     return found
 
 
-def told(blamed: Sequence[int], step: Sequence[int], examples: Examples) -> str:
-    """One clause that says which examples of a step are to blame."""
+def told(blamed: Sequence[int], step: Sequence[int], examples: Examples, *, learnt: bool) -> str:
+    """Which examples of a step are to blame, and what to do. `learnt`: whether the weights were ever changed."""
     if not blamed:
-        return "each of its reflections is finite by itself"
-    if len(blamed) == len(step):
-        return "for every one of its reflections, so the weights themselves are no good"
-    names = ", ".join(examples.name(index) for index in sorted(blamed)[:NAMED])
-    more = f" and {len(blamed) - NAMED} more" if len(blamed) > NAMED else ""
-    return f"for reflection {names}{more} of its {len(step)}"
+        return f"though each of its reflections is finite by itself; {GENTLER}"
+    if len(blamed) < len(step):
+        names = ", ".join(examples.name(index) for index in sorted(blamed)[:NAMED])
+        more = f" and {len(blamed) - NAMED} more" if len(blamed) > NAMED else ""
+        return f"for reflection {names}{more} of its {len(step)}; look at them, {GENTLER}"
+    if learnt:
+        return f"for every one of its reflections, so the weights themselves are no good by now; {GENTLER}"
+    return (
+        "for every one of its reflections before anything was learnt, so the base model itself is no good; "
+        "take another training.base"
+    )
 
 
 class OutOfMemory(RuntimeError):

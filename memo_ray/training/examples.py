@@ -26,7 +26,8 @@ class Examples:
 
     `tokens`: int32, all examples end to end. `starts`: int64, n + 1 offsets into it. `prompts`: int32, how many
     tokens of each example are its prompt and carry no loss. `ids`: the reflections' own, or empty. `truncated`
-    answers were cut at the longest length; `left_out` reflections had a question that leaves no room for an answer.
+    answers were cut at the longest length; `left_out` reflections had a question that leaves no room for an answer;
+    the `longest` reflection takes so many tokens when nothing is cut.
     """
 
     tokens: np.ndarray
@@ -35,6 +36,7 @@ class Examples:
     ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype="U1"))
     truncated: int = 0
     left_out: int = 0
+    longest: int = 0
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -65,7 +67,7 @@ class Examples:
 
     @classmethod
     def load(cls, folder: Path) -> Examples:
-        """The examples that `save` wrote; their counts of truncated and left out reflections are not kept."""
+        """The examples that `save` wrote; its counts of what was cut are not kept."""
         return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS))
 
 
@@ -81,11 +83,12 @@ def encode(reflections: Sequence[Reflection], tokenizer: Any, max_length: int, e
     prompts: list[int] = []
     ids: list[str] = []
     truncated = 0
-    shortest = 0
+    shortest = longest = 0
     for start in range(0, len(reflections), TOKENIZED_AT_ONCE):
         some = reflections[start : start + TOKENIZED_AT_ONCE]
         for row, (prompt, answer) in zip(some, _encode_some(some, tokenizer, ends), strict=True):
             shortest = min(shortest or len(prompt), len(prompt))
+            longest = max(longest, len(prompt) + len(answer))
             if len(prompt) >= max_length:
                 continue
             truncated += len(prompt) + len(answer) > max_length
@@ -102,12 +105,12 @@ def encode(reflections: Sequence[Reflection], tokenizer: Any, max_length: int, e
     if truncated == len(pieces):
         raise TrainingError(
             f"training.max_sequence_length: every one of the {truncated} answers is cut at {max_length} tokens, so the "
-            "memory would never learn to end one; raise it"
+            f"memory would never learn to end one; raise it (the longest reflection takes {longest})"
         )
     starts = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
     return Examples(
         np.concatenate(pieces), starts, np.asarray(prompts, dtype=np.int32), np.asarray(ids), truncated,
-        len(reflections) - len(pieces),
+        len(reflections) - len(pieces), longest,
     )  # fmt: skip
 
 

@@ -246,9 +246,8 @@ class Worker:
         self.skips_in_a_row = self.skips_in_a_row + 1 if skipped else 0
         if self.skips_in_a_row >= SKIPS_IN_A_ROW:
             raise TrainingError(
-                f"training: the gradients of the {SKIPS_IN_A_ROW} steps up to step {number + 1} were not finite "
-                f"(the loss of the last: {self.blame(step)}); lower learning_rate, raise warmup_ratio, or use "
-                "precision: fp32"
+                f"training: the gradients of the {SKIPS_IN_A_ROW} steps up to step {number + 1} were not finite, "
+                f"those of the last {self.blame(step)}"
             )
 
     def agreed_losses(self, sums: list[torch.Tensor], first: int, taken: list[list[int]]) -> list[float]:
@@ -261,17 +260,17 @@ class Worker:
         for place, loss in enumerate(losses.tolist()):
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"training: the loss is {loss} at step {first + place + 1}, {self.blame(taken[place])}; "
-                    "look at them, lower learning_rate, raise warmup_ratio, or use precision: fp32"
+                    f"training: the loss is {loss} at step {first + place + 1}, {self.blame(taken[place])}"
                 )
         return losses.tolist()
 
     def blame(self, step: list[int]) -> str:
-        """Which examples of a step have a loss that is not finite, looked for by all workers together."""
+        """Which examples of a step have a loss that is not finite, looked for by all workers together, and a remedy."""
         mine = not_finite(self.loaded.loss, step[self.rank :: self.world], self.examples, self.job.pad, self.attention)
         found: list[Any] = [None] * self.world
         dist.all_gather_object(found, mine)
-        return told([index for some in found for index in some], step, self.examples)
+        learnt = bool(self.history.resumed_from) or self.engine.global_steps > self.engine.skipped_steps
+        return told([index for some in found for index in some], step, self.examples, learnt=learnt)
 
     def mean_loss(self, steps: list[list[int]], losses: list[float]) -> float:
         """The mean over all answer tokens of an epoch."""

@@ -35,5 +35,6 @@ def prepare(config: TrainingConfig, reflections: list[Reflection], base: Path, f
         "reflections": len(examples),
         "truncated": examples.truncated,
         "left_out": examples.left_out,
+        "longest": examples.longest,
         "pad": int(pad),
     }

@@ -84,8 +84,9 @@ def tell_of_losses(counts: dict[str, Any], config: TrainingConfig) -> None:
     if counts["truncated"] or counts["left_out"]:
         log.warning(
             "training.max_sequence_length: %s of %s answers are cut at %s tokens, %s reflections are left out because "
-            "their question leaves no room; raise it to train on all of them",
+            "their question leaves no room; %s would hold all of them",
             counts["truncated"], counts["reflections"], config.max_sequence_length, counts["left_out"],
+            counts["longest"],
         )  # fmt: skip
 
 

@@ -140,8 +140,8 @@ class Engine:
         self.held = NOTHING
         self.chat = self
 
-    def options(self, **_: Any) -> Engine:
-        return self
+    def options(self, method_name: str = "", **_: Any) -> Any:
+        return Several(self) if method_name == "chats" else self
 
     async def remote(self, request: dict[str, Any]) -> dict[str, Any]:
         ask_id = request["request_id"].split("/")[1]
@@ -153,6 +153,29 @@ class Engine:
             raise GenerationError(f"the engine died {EVIL}")
         text = json.dumps(reply_to(turn, asked)) if turn in SCRIPT else SAID.get(asked, "I don't know.")
         return asdict(ChatReply(text, "stop", 1200, 30))
+
+
+class Several:
+    """A model's handle for several asks in one call, and that call; `engine`: its handle for one."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+        self.replies: list[asyncio.Task[dict[str, Any]]] = []
+
+    def remote(self, requests: list[dict[str, Any]]) -> Several:
+        self.replies = [asyncio.create_task(self.engine.remote(request)) for request in requests]
+        return self
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, dict[str, Any] | GenerationError]]:
+        for place, reply in enumerate(self.replies):
+            try:
+                yield place, await reply
+            except GenerationError as error:
+                yield place, error
+
+    def cancel(self) -> None:
+        for reply in self.replies:
+            reply.cancel()
 
 
 def reply_to(turn: str, asked: str) -> dict[str, Any]:

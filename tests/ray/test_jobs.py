@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
+from ray.job_submission import JobSubmissionClient
 
+from memo_ray import ray_dashboard
 from memo_ray.artifacts.place import open_place
 from memo_ray.config.loading import load_run
 from memo_ray.console import Console
-from memo_ray.errors import EnvironmentProblem, GenerationError
-from memo_ray.ray_jobs import connect, passed_on, stop, submit
+from memo_ray.errors import ConfigError, EnvironmentProblem, GenerationError
+from memo_ray.ray_dashboard import connect, follow
+from memo_ray.ray_jobs import passed_on, stop, submit
 from memo_ray.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,8 +44,8 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def started(python: Path) -> Iterator[str]:
-    """The address of the dashboard of a cluster of one node with the packages of `python`'s environment."""
+def started(python: Path, **settings: str) -> Iterator[str]:
+    """The address of the dashboard of a cluster of one node with the packages and `settings` of an environment."""
     folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")
     gcs, dashboard, client, agent, metrics = free_ports(5)
     command = [
@@ -52,13 +57,13 @@ def started(python: Path) -> Iterator[str]:
     # The jobs' `python` is this environment's.
     path = f"{python.parent}:{os.environ['PATH']}"
     head = subprocess.Popen(
-        command, env=os.environ | {"PATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command, env=os.environ | {"PATH": path} | settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
     address = f"http://127.0.0.1:{dashboard}"
     try:
         end = time.monotonic() + 90
-        while not answers(f"{address}/api/jobs/"):
+        while not answers(f"{address}/api/jobs/", 401 if settings.get("RAY_AUTH_MODE") == "token" else 200):
             assert head.poll() is None and time.monotonic() < end, "the cluster did not start"
             time.sleep(0.5)
         yield address
@@ -78,9 +83,9 @@ def cluster(s3_server: str) -> Iterator[str]:
         yield address
 
 
-def answers(url: str) -> bool:
+def answers(url: str, status: int) -> bool:
     try:
-        return httpx.get(url, timeout=2, trust_env=False).status_code == 200
+        return httpx.get(url, timeout=2, trust_env=False).status_code == status
     except httpx.HTTPError:
         return False
 
@@ -96,17 +101,37 @@ def run_of(bucket: str, tmp_path: Path, **changes: object) -> Workspace:
     return Workspace(load_run(path), Console(quiet=True))
 
 
-def test_a_stage_is_made_by_a_job_and_submitting_again_finds_it(cluster: str, bucket: str, tmp_path: Path) -> None:
+def memo(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`memo` in `folder`, with these `settings` of its environment."""
+    code = "import sys; from memo_ray.cli import main; sys.exit(main(sys.argv[1:]))"
+    command, told = [sys.executable, "-c", code, *arguments], os.environ | settings
+    return subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_stage_is_made_by_a_job_and_what_is_unchanged_is_passed_over(
+    cluster: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = run_of(bucket, tmp_path)
-    job = submit(run, ["corpus"], cluster)
+    # As from a wheel: the package alone.
+    shutil.copytree(ROOT / "memo_ray", tmp_path / "site" / "memo_ray", ignore=shutil.ignore_patterns("__pycache__"))
+    arguments = ("submit", "run.yaml", "--until", "corpus", "--address", cluster)
+    done = memo(tmp_path, *arguments, PYTHONPATH=str(tmp_path / "site"))
+    assert done.returncode == 0, done.stderr
     made = run.finished("corpus-a")
     assert made is not None and made.record.rows["documents"] == 2
-    assert submit(run, ["corpus"], cluster) == job, "it succeeded before"
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:9")  # the address that is given counts
+    job = submit(run, ["corpus"], cluster)
+    assert job.endswith("-corpus-1"), "nothing has changed"
+    monkeypatch.delenv("RAY_ADDRESS")
     info = connect(cluster).get_job_info(job)
-    assert info.metadata == {"run": "jobs", "stage": "corpus"}
+    assert info.metadata == {"run": "jobs", "stage": "corpus", "at": f"{bucket}/runs/jobs"}
     assert info.runtime_env is not None
     assert not [key for key in info.runtime_env["env_vars"] if "KEY" in key or "TOKEN" in key]
     assert "test" not in info.runtime_env["env_vars"].values(), "keys stay out of what the dashboard shows"
+    open_place(f"{bucket}/docs").put("mill.md", b"# The mill\n\nOdo Stell built the mill in 1810.\n")
+    assert submit(run, ["corpus"], cluster).endswith("-corpus-2")
+    made = run.finished("corpus-a")
+    assert made is not None and made.record.rows["documents"] == 3
 
 
 def test_a_job_that_fails_says_why_and_the_next_one_has_the_next_number(
@@ -122,10 +147,15 @@ def test_a_job_that_fails_says_why_and_the_next_one_has_the_next_number(
         submit(run, ["training"], cluster)
 
 
-def test_jobs_can_be_stopped(cluster: str, bucket: str, tmp_path: Path) -> None:
+def test_jobs_can_be_stopped_whatever_their_settings(cluster: str, bucket: str, tmp_path: Path) -> None:
     run = run_of(bucket, tmp_path, name="stopped")
     job = submit(run, ["corpus"], cluster, wait=False)
-    assert stop(run, cluster) in ([job], [])
+    kept = run.place.get("run.yaml")
+    other = run_of(bucket, tmp_path, name="stopped", training={"epochs": 2})
+    with pytest.raises(ConfigError, match=f"{job}: is under way with other settings of this run; .* memo stop s3://"):
+        submit(other, ["corpus"], cluster)
+    assert run.place.get("run.yaml") == kept, "the job's settings stay as they are"
+    assert stop(other, cluster) == [job]
     end = time.monotonic() + 60
     while not (status := connect(cluster).get_job_status(job)).is_terminal():
         assert time.monotonic() < end
@@ -134,10 +164,112 @@ def test_jobs_can_be_stopped(cluster: str, bucket: str, tmp_path: Path) -> None:
     assert stop(run, cluster) == []
 
 
-def test_no_cluster_is_one_line(bucket: str, tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+class Forward:
+    """A forwarded port to `address`, which can break."""
+
+    def __init__(self, address: str) -> None:
+        self.target = ("127.0.0.1", int(address.rpartition(":")[2]))
+        (self.port,) = free_ports(1)
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.open: list[socket.socket] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Forward, again."""
+        listening = socket.create_server(("127.0.0.1", self.port))
+        self.open = [listening]
+        threading.Thread(target=self._accept, args=(listening,), daemon=True).start()
+
+    def end(self) -> None:
+        """Break what is open, and refuse what comes."""
+        for one in self.open:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self, listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                ours, _ = listening.accept()
+                theirs = socket.create_connection(self.target)
+                self.open += [ours, theirs]
+                for pair in ((ours, theirs), (theirs, ours)):
+                    threading.Thread(target=self._copy, args=pair, daemon=True).start()
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_a_job_is_followed_over_a_connection_that_breaks(
+    cluster: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct, forward = connect(cluster), Forward(cluster)
+    count = "import time\nfor n in range(10):\n    print(f'line {n}', flush=True)\n    time.sleep(1)"
+    job = direct.submit_job(entrypoint=shlex.join(["python", "-c", count]))
+
+    def strike() -> None:
+        wait_for_log(direct, job, "line 3")
+        forward.end()
+        wait_for_log(direct, job, "line 5")
+        forward.begin()
+
+    threading.Thread(target=strike, daemon=True).start()
+    follow(connect(forward.address), job, forward.address)
+    printed = capsys.readouterr().out
+    assert printed == direct.get_job_logs(job)  # with what Ray itself says in it
+    assert [line for line in printed.splitlines() if line.startswith("line ")] == [f"line {n}" for n in range(10)]
+    # And for good.
+    monkeypatch.setattr(ray_dashboard, "PATIENCE_S", 2.0)
+    client, job = connect(forward.address), direct.submit_job(entrypoint="sleep 100")
+    forward.end()
+    with pytest.raises(
+        EnvironmentProblem, match=f"{job}: its cluster is out of reach; unless .*the same command follows"
+    ):
+        follow(client, job, forward.address)
+    assert not direct.get_job_status(job).is_terminal()
+    direct.stop_job(job)
+
+
+def wait_for_log(client: JobSubmissionClient, job: str, line: str) -> None:
+    """Wait until a job has written `line`."""
+    end = time.monotonic() + 60
+    while line not in client.get_job_logs(job):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_no_cluster_is_one_line_and_changes_nothing(bucket: str, tmp_path: Path) -> None:
+    (port,), run = free_ports(1), run_of(bucket, tmp_path)
     with pytest.raises(EnvironmentProblem, match=r"--address http://127\.0\.0\.1:\d+: no Ray dashboard answers there"):
-        submit(run_of(bucket, tmp_path), ["corpus"], f"http://127.0.0.1:{port}")
+        submit(run, ["corpus"], f"http://127.0.0.1:{port}")
+    assert run.place.get("run.yaml") is None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "foo", "ray://127.0.0.1:10001", "http://", "http://head:port"])
+def test_an_address_must_be_a_dashboards(address: str) -> None:
+    with pytest.raises(ConfigError, match=f"--address {address}: give the dashboard's address, as http://HOST:8265"):
+        connect(address)
+
+
+def test_a_missing_or_wrong_token_is_one_line(bucket: str, tmp_path: Path) -> None:
+    run_of(bucket, tmp_path)
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "right" * 8}
+    with started(Path(sys.executable), **token) as address:
+        for settings in (
+            {"RAY_AUTH_MODE": "disabled"},
+            {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "", "HOME": str(tmp_path)},
+            {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "wrong" * 8},
+        ):
+            done = memo(tmp_path, "submit", "run.yaml", "--stop", "--address", address, **settings)
+            line = done.stderr.strip().splitlines()[-1]
+            assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+            assert line.startswith(f"memo submit: --address {address}: the cluster asks for its token"), line
+            assert "RAY_AUTH_MODE=token" in line and "RAY_AUTH_TOKEN" in line and "~/.ray/auth_token" in line
+        done = memo(tmp_path, "submit", "run.yaml", "--stop", "--address", address, **token)
+        assert (done.returncode, done.stdout) == (0, "no job of this run is under way\n"), done.stderr
 
 
 def test_only_settings_without_secrets_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ import yaml
 from memo_ray.config.loading import load_run
 from memo_ray.console import Console
 from memo_ray.errors import GenerationError
-from memo_ray.ray_jobs import connect, stop, submit
+from memo_ray.ray_dashboard import connect
+from memo_ray.ray_jobs import stop, submit
 from memo_ray.rows import SweepRow
 from memo_ray.stage_packages import part_for
 from memo_ray.workspace import Workspace

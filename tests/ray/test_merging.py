@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from memo_ray.artifacts.place import Location, drop_copy, local_folder, open_place
+from memo_ray.artifacts.place import Location, local_folder, open_place
 from memo_ray.artifacts.store import Attempt, Store
 from memo_ray.config.merging import DareTies, Linear, MergeRecipe, MergingConfig, Slerp, TaskArithmetic
 from memo_ray.config.models import VllmModel
@@ -25,15 +24,14 @@ from memo_ray.errors import MergeError
 from memo_ray.evaluation.asked import Asked
 from memo_ray.evaluation.ray_evaluation import Asking, answer_row
 from memo_ray.merging import ray_merging
-from memo_ray.merging.checks import Inputs, check
+from memo_ray.merging.checks import check
 from memo_ray.merging.headers import Tensor
 from memo_ray.merging.ray_merging import sweep
 from memo_ray.merging.ray_trials import merge_all
 from memo_ray.merging.scores import SweepProgress
 from memo_ray.models.chat import ChatReply
-from memo_ray.quiet import json_alone, print_json
 from memo_ray.rows import Answer, Reflection, Reject, SweepRow
-from tests.unit.merging.tiny import make_base, make_memories, read
+from tests.unit.merging.tiny import read
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -53,14 +51,6 @@ HELD_OUT = {
 ALSO = [Asked("q-1", "one_hop", "Who is who?", ["Somebody"])]
 RECALLED = {"linear": 1, "slerp-t0.5": 4, "dare-ties-d0.5-seed1": 2}
 """How many of each corpus's four held-out questions the stand-in answers rightly."""
-
-
-@pytest.fixture(scope="module")
-def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `base` and the memories `a` and `b`."""
-    folder = tmp_path_factory.mktemp("models")
-    make_memories(make_base(tiny_model, folder / "base"), folder, 2)
-    return folder
 
 
 def run(models: Path, attempt: Attempt, ask: ray_merging.Ask | None, **settings: object) -> None:
@@ -178,44 +168,6 @@ def test_a_sweep_makes_an_artefact_with_its_table_and_the_best_merges(
     assert len(counted) == 6 and counted == sorted(counted) and counted[-1] == 6
     assert [what for _, _, what in said if what.startswith("scored ")] == [f"scored {name}" for name in IDS]
     assert "scored linear" in [what for _, _, what in said[:4]]  # before the second batch was merged
-
-
-class Large(Inputs):
-    """Inputs of whose merges this machine's disk holds one at a time."""
-
-    @property
-    def folder_bytes(self) -> int:
-        return int(0.6 * shutil.disk_usage(tempfile.gettempdir()).free)
-
-
-def test_on_s3_a_trial_makes_as_many_merges_at_once_as_its_nodes_disk_holds(
-    models: Path, bucket: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    memories = {"north": models / "a", "south": models / "b"}
-    inputs = Large(**vars(check(models / "base", memories)))
-    progress, said = SweepProgress(open_place(bucket), "questions"), []
-    pair = dict(zip(IDS[:2], RECIPES, strict=False))
-    with json_alone():
-        merge_all(pair, models / "base", memories, progress, inputs, MergingConfig(), said.append)
-        print_json(said)
-    assert json.loads(capfd.readouterr().out) == said == IDS[:2]  # Tune prints a banner before it
-    shares = {progress.merge_seconds(name) for name in pair}
-    assert len(shares) == 2, "merges of one pass share its seconds"
-    for name in pair:
-        location = progress.merged(name)
-        assert location is not None
-        assert read(local_folder(location))["model.norm.weight"].shape == (32,)
-        drop_copy(location)
-
-
-def test_a_merge_that_is_refused_says_so_in_the_driver(models: Path, tmp_path: Path) -> None:
-    inputs = check(models / "base", {"north": models / "a", "south": models / "b"})
-    gone = {"north": models / "a", "south": tmp_path / "gone"}
-    progress = SweepProgress(open_place(tmp_path / "progress"), "questions")
-    with pytest.raises(MergeError, match=r"/gone: holds no model\.safetensors"):
-        merge_all({"linear": RECIPES[0]}, models / "base", gone, progress, inputs, MergingConfig(), lambda name: None)
-    assert progress.merged("linear") is None
-    assert list(progress.merges.names()) == []
 
 
 def test_what_cannot_be_swept_is_refused_before_anything_is_merged(models: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 
+from memo_ray import json_log
 from memo_ray.artifacts.place import Place, open_place
 from memo_ray.artifacts.store import Artifact
 from memo_ray.config.synthesis import Calibration, Connections, SynthesisConfig
@@ -62,6 +65,22 @@ def test_a_corpus_becomes_reflections_with_a_ledger(ray_cluster: None, endpoint:
     assert lost == len(rejects)
     assert made.record.cost["engine_starts"] == 0, "an endpoint has no engine"
     assert made.record.cost["prompts"] == endpoint.asked.total()
+
+
+def test_each_finished_row_is_a_json_line_of_its_worker(
+    ray_cluster: None, endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    labels = {"run": "isles", "stage": "synthesis", "corpus": "law"}
+    monkeypatch.setenv("MEMO_LOG", "json")
+    monkeypatch.setattr(json_log, "labels", labels)
+    made = run(tmp_path, settings(endpoint.port), documents=4)
+    logs = Path(ray._private.worker._global_node.get_logs_dir_path())  # type: ignore[attr-defined]
+    written = [line for log in logs.glob("worker-*.err") for line in log.read_text().splitlines()]
+    rows = [json.loads(line) for line in written if line.startswith("{") and "row finished" in line]
+    assert len({row["row"] for row in rows}) == len(rows) >= 4
+    assert all(labels.items() <= row.items() and row["level"] == "info" for row in rows)
+    assert sum(row["input_tokens"] for row in rows) <= made.record.cost["input_tokens"]
+    assert sum(row["kept"] for row in rows) > 0
 
 
 def test_a_calibration_says_what_the_candidates_keep(ray_cluster: None, endpoint: Endpoint, tmp_path: Path):

@@ -20,7 +20,7 @@ from memo_ray.config.loading import read_run
 from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
 from memo_ray.errors import ConfigError, SpendingLimitReached
-from memo_ray.results import finish, status_text, stored_results
+from memo_ray.results import finish, status_of, status_text, stored_results
 from memo_ray.rows import Document
 from memo_ray.workspace import Workspace
 
@@ -132,7 +132,8 @@ def test_a_record_holds_what_its_attempt_cost_and_a_report_sums_the_run(workspac
     summary = finish(workspace, stored_results(workspace), None, again=True)["cost"]
     assert summary["money"] == summary["all_attempts"]["money"] == pytest.approx(cost["money"], abs=0.002)
     assert summary["currency"] == "USD"
-    assert "spent, with all attempts: 0.00 GPU-hours, 0.00 core-hours, 30 tokens read" in status_text(workspace, [])
+    said = status_text(workspace, status_of(workspace))
+    assert "spent, with all attempts: 0.00 GPU-hours, 0.00 core-hours, 30 tokens read" in said
     page = (Path(workspace.place.url) / "report.html").read_text()
     assert "money in USD" in page and "gpu seconds" in page.lower()
 

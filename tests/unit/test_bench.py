@@ -25,4 +25,4 @@ def test_a_script_by_its_name_and_one_that_is_not_there(capsys: pytest.CaptureFi
     line = json.loads(capsys.readouterr().out)
     assert line["benchmark"] == "citation_support" and "MuSiQue" in line["skipped"] and line["took_s"] > 0
     assert main(["bench", "nothing"]) == 2
-    assert "nothing: no such script; there are candidates," in capsys.readouterr().err
+    assert "nothing: no such script; there are autoscaling, candidates," in capsys.readouterr().err

@@ -71,7 +71,36 @@ def test_a_file_that_is_not_utf8(folder: Path) -> None:
     write(folder)
     done = memo(folder, "run", "run.yaml", "--until", "corpus")
     assert "one.txt" in done.stderr and "UTF-8" in done.stderr
-    only_line(done)
+    line = only_line(done).removeprefix("memo run: ")
+    status = memo(folder, "status", "run.yaml", "--json")
+    found = json.loads(status.stdout)
+    assert found["stages"][0] | {"failed": ""} == {
+        "stage": "corpus", "name": "corpus-corpus", "state": "failed", "error": line, "failed": "",
+    }  # fmt: skip
+    assert found["next"] == "memo run runs/mine/run.yaml"
+    (folder / "docs" / "one.txt").write_text("The tower was built in 1810.")
+    assert memo(folder, "run", "run.yaml", "--until", "corpus").returncode == 0
+    assert json.loads(memo(folder, "status", "run.yaml", "--json").stdout)["stages"][0]["state"] == "finished"
+
+
+def test_with_json_lines_every_line_of_progress_is_one_object(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMO_LOG", "json")
+    write(folder)
+    done = memo(folder, "run", "run.yaml", "--until", "corpus")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["message"] for line in lines] == ["run mine in runs/mine", "started", "finished"]
+    assert all({"time", "level", "run"} <= line.keys() for line in lines)
+    ended = lines[-1] | {"time": "", "seconds": 0}
+    assert ended == {
+        "time": "", "level": "info", "run": "mine", "stage": "corpus", "corpus": "corpus", "message": "finished",
+        "seconds": 0, "rows": ended["rows"],
+    }  # fmt: skip
+    assert ended["rows"]["documents"] == 1
+    (folder / "docs" / "one.txt").write_bytes(b"caf\xe9 au lait")
+    done = memo(folder, "run", "run.yaml", "--until", "corpus")
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert (done.returncode, last["level"], last["stage"], last["command"]) == (2, "error", "corpus", "memo run")
+    assert "UTF-8" in last["message"]
 
 
 def test_a_model_folder_without_a_tokenizer(folder: Path, tiny_model: Path) -> None:
@@ -91,7 +120,7 @@ def test_a_run_that_is_not_there(folder: Path) -> None:
 def test_a_stage_that_needs_an_earlier_one(folder: Path) -> None:
     write(folder)
     done = memo(folder, "run", "run.yaml", "--only", "synthesis")
-    assert "corpus-corpus is not finished with these settings; start from corpus" in only_line(done)
+    assert "corpus-corpus: is not finished with these settings; run the stage corpus first" in only_line(done)
 
 
 def test_an_unknown_verb_and_a_bad_override(folder: Path) -> None:
@@ -125,5 +154,5 @@ def test_what_a_library_prints_does_not_stand_before_the_json(folder: Path) -> N
     command = [sys.executable, "-c", NOISY]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=60)
-    assert isinstance(json.loads(done.stdout), list)
+    assert json.loads(done.stdout)["next"] == f"memo run {Path('runs', 'mine', 'run.yaml')}"
     assert "Configuration for experiment" in done.stderr and "a handler's line" in done.stderr

@@ -8,41 +8,25 @@ import re
 import shlex
 import subprocess
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from markdown_it import MarkdownIt
+from ray.scripts.scripts import cli as ray_program
+from ray.serve.scripts import cli as serve_program
 
 from memo_ray.cli import parser
 from memo_ray.config.loading import read_run
 from memo_ray.serving.keys import read_keys
+from tests.shown import BLOCKS, PARSED, ROOT, Block
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
 MINIMAL = {"name": "shown", "corpora": [{"paths": ["documents"]}]}
 """What a block of some settings needs beside them to be a whole run."""
 SEVERAL = {"name": "shown", "corpora": [{"name": name, "paths": [name]} for name in ("law", "wiki")], "merging": {}}
 
 
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, its text, and where it begins."""
-
-    language: str
-    text: str
-    where: str
-
-
-PARSED = {page.name: MarkdownIt().parse(page.read_text(encoding="utf-8")) for page in PAGES}
-BLOCKS = [
-    Block(token.info, token.content, f"{name}:{token.map[0] + 1 if token.map else 0}")
-    for name, tokens in PARSED.items()
-    for token in tokens
-    if token.type == "fence"
-]
-SHELL = [block for block in BLOCKS if block.language in {"", "bash"}]
+SHELL = [block for block in BLOCKS if block.language == "bash"]
 COMMANDS = [
     (block.where, line.strip().removeprefix(".venv/bin/"))
     for block in SHELL
@@ -115,6 +99,43 @@ def test_commands_that_do_not_exist_would_be_noticed() -> None:
     assert len(INLINE) > 80
 
 
+def rays_commands() -> list[tuple[str, str]]:
+    """Where and what: commands of Ray's own programs, those that another one runs on the head among them."""
+    texts = [(block.where, block.text) for block in SHELL]
+    texts += [
+        (n, p.content) for n, ts in PARSED.items() for t in ts for p in t.children or () if p.type == "code_inline"
+    ]
+    start = r"(?:^|[;&|'] *|-- )((?:ray|serve) [a-z][a-z-]+\b[^;&|'#\n]*)"
+    return [(where, command) for where, text in texts for command in re.findall(start, text, re.MULTILINE)]
+
+
+def rays_problem(command: str) -> str:
+    """What is wrong with it by Ray's own parsers; empty when it could be typed."""
+    program, *words = shlex.split(command)
+    parser: Any = {"ray": ray_program, "serve": serve_program}[program]
+    while hasattr(parser, "commands") and words:  # a group
+        parser = parser.commands.get(words.pop(0))
+    if parser is None:
+        return "no such command"
+    known = {option for parameter in parser.params for option in parameter.opts}
+    words = words[: words.index("--")] if "--" in words else words
+    return ", ".join(f"no option {word}" for word in words if word.startswith("-") and word not in known)
+
+
+def test_shown_commands_of_ray_exist_with_their_options() -> None:
+    found = rays_commands()
+    assert len(found) > 20
+    assert {where: command for where, command in found if rays_problem(command)} == {}
+    assert rays_problem("serve status --adress http://127.0.0.1:8265") and rays_problem("ray stats")
+
+
+def test_no_page_has_ray_status_asked_where_it_cannot_answer() -> None:
+    """It wants the head's own address: the dashboard's in RAY_ADDRESS ends it."""
+    text = (ROOT / "docs" / "runbooks.md").read_text().partition("\n## ")[0]
+    assert "ray exec cluster/aws.yaml 'ray status'" in text and "-- ray status" in text
+    assert "`serve status -a http://" in text and "ray status" not in text.partition("RAY_ADDRESS")[0]
+
+
 @pytest.mark.parametrize("block", of("python"), ids=lambda block: block.where)
 def test_shown_python_compiles(block: Block) -> None:
     assert ast.parse(block.text).body
@@ -142,7 +163,7 @@ def test_shown_settings_load(block: Block, tmp_path: Path) -> None:
 def test_the_site_has_every_page_once() -> None:
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
     listed = [page for entry in nav for value in entry.values() for page in pages_in(value)]
-    assert sorted(listed) == [path.name for path in sorted((ROOT / "docs").glob("*.md"))]
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").iterdir() if path.suffix in {".md", ".ipynb"})
 
 
 def pages_in(value: str | list[dict[str, str]]) -> list[str]:

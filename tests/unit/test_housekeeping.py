@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
+from memo_ray.artifacts.cache import locked
 from memo_ray.artifacts.record import read_by_synthesis
 from memo_ray.artifacts.registry import Entry, Lineage, Registry
 from memo_ray.artifacts.store import RECORD
@@ -43,8 +45,26 @@ def workspace(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
 
 
 def listed(run: Workspace, *, artifacts: bool = False) -> dict[str, Unneeded]:
-    found = [one for one in unneeded(run, artifacts=artifacts) if one.kind != "cache"]
+    found = unneeded(run, artifacts=artifacts)
     return {f"{one.kind} {one.where.removeprefix(run.store.place.url)}": one for one in found}
+
+
+def test_copies_of_all_runs_go_when_they_are_asked_for(workspace: Workspace, tmp_path: Path) -> None:
+    copies = tmp_path / "cache" / "s3"
+    for name in ("one", "two"):
+        (copies / name).mkdir(parents=True)
+        (copies / name / "model.safetensors").write_bytes(b"w" * 100)
+        (copies / f"{name}.lock").touch()
+    assert not [one for one in unneeded(workspace) if one.kind == "cache"]
+    found = [one for one in unneeded(workspace, cache=True) if one.kind == "cache"]
+    assert [(one.where, one.bytes) for one in found] == [(str(copies / name), 100) for name in ("one", "two")]
+    with locked(copies / "one.lock"):  # somebody downloads into it
+        removing = threading.Thread(target=found[0].remove)
+        removing.start()
+        removing.join(0.5)
+        assert (copies / "one").is_dir()
+    removing.join()
+    assert not (copies / "one").exists() and (copies / "two").is_dir()
 
 
 def test_what_killed_attempts_left_is_found_with_its_size(workspace: Workspace) -> None:

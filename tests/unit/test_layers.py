@@ -33,12 +33,14 @@ WHO_MAY_IMPORT = {
 }
 """Library → the files that may import it, at their top or inside a function."""
 
-FOUNDATION = {"errors", "rows", "progress", "quiet", "config", "artifacts", "models"}
+FOUNDATION = {"errors", "rows", "progress", "quiet", "json_log", "ray_stages", "config", "artifacts", "models"}
 ROOMS = {
     "errors": set[str](),
     "rows": set[str](),
     "progress": set[str](),
     "quiet": set[str](),
+    "json_log": set[str](),
+    "ray_stages": set[str](),
     "config": {"errors"},
     "artifacts": {"errors", "rows", "config"},
     "models": FOUNDATION,

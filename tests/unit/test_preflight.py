@@ -157,3 +157,10 @@ def test_a_cluster_at_ray_address_does_the_work_elsewhere(monkeypatch: pytest.Mo
     needs = needs_of(run_config())
     assert (needs.memory, needs.shared_memory, needs.compiler, needs.cpu_engine) == (0, 0, False, False)
     assert needs.disk > GIB
+
+
+def test_an_installation_without_an_engine_is_told_which_extra_brings_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight.machine, "engine", lambda: "")
+    (found,) = (row for row in preflight.report() if row.check == "engine")
+    assert found.found == "no vLLM" and found.status == "fail"
+    assert "memo-ray's extra `cpu` or `gpu`" in found.remedy and "docs/installation.md" in found.remedy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -104,3 +105,40 @@ def test_a_workflow_pins_its_actions_and_asks_for_little(path: Path) -> None:
         key for job in flow["jobs"].values() for key, value in job.get("permissions", {}).items() if value == "write"
     }
     assert not writing or path.name == "release.yml"
+
+
+def test_what_a_tag_publishes_was_tested_and_audited() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    runs = {name: [step.get("run", "") for step in job["steps"]] for name, job in jobs.items()}
+    before = [line for name in jobs["publish"]["needs"] for line in runs[name]]
+    assert {"bash .ci/run", "make audit", "make dist sbom docs"} <= set(before)
+
+
+def test_where_checks_run_their_tools_are_brought_first() -> None:
+    for path in WORKFLOWS:
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items():
+            runs = [step.get("run", "") for step in job["steps"]]
+            testing = [at for at, line in enumerate(runs) if line in {"bash .ci/run", "make test-all"}]
+            assert not testing or "bash .github/tools.sh" in runs[: testing[0]], (path.name, name)
+
+
+def test_every_lock_is_in_the_bills_of_materials_and_in_the_audit() -> None:
+    text = (ROOT / "Makefile").read_text()
+    (named,) = re.findall(r"^LOCKS := (.*)$", text, re.MULTILINE)
+    assert sorted(named.split()) == sorted(path.stem for path in (ROOT / "requirements").glob("*.in"))
+    for target in ("sbom", "audit"):
+        (recipe,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", text, re.MULTILINE)
+        assert "for lock in $(LOCKS)" in recipe, target
+
+
+def test_a_bill_of_materials_says_each_installed_packages_licence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "requirements"))  # its scripts run from their folder
+    sbom = importlib.import_module("sbom")
+    known = sbom.installed([Path(path) for path in sys.path if path.endswith("site-packages")])
+    versions = dict(known.keys()) | {"nobody": "1.0"}
+    names = ("torch", "Requests", "nobody")
+    bill = {"components": [{"name": name, "version": versions[name.lower()]} for name in names]}
+    assert sbom.add(bill, known) == 1
+    said = {one["name"]: one.get("licenses") for one in bill["components"]}
+    assert said["Requests"] == [{"license": {"id": "Apache-2.0"}}]
+    assert said["torch"] and said["nobody"] is None

@@ -49,7 +49,8 @@ def items(path: Any) -> Iterator[Item | Reject]:
         try:
             yield item(row)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            yield reject(where, "not_musique", f"{where}: is no MuSiQue question ({type(error).__name__}: {error})")
+            problem = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            yield reject(where, "not_musique", f"{where}: is no MuSiQue question ({problem})")
 
 
 def item(row: Any) -> Item:

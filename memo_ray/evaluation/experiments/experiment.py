@@ -177,7 +177,10 @@ def ratio_of(run: ExperimentRun, experiment: Experiment) -> float | None:
 
 
 def write_rows(experiment: Experiment) -> str:
-    """Write the experiment's table as CSV below the root of its runs; returns its path or address."""
+    """Write the experiment's rows as CSV, and its page, below the root of its runs; returns both addresses, a line
+    each."""
+    from memo_ray.evaluation.report.experiment_page import render_experiment  # draws; whoever only reads waits for it
+
     rows = list(gather(experiment))
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO(newline="")
@@ -186,4 +189,8 @@ def write_rows(experiment: Experiment) -> str:
     writer.writerows(rows)
     place = open_place(experiment.runs[0].config.root)
     place.put(f"{experiment.name}.csv", text.getvalue().encode())
-    return f"{place.url}/{experiment.name}.csv"
+    finished = [run for run in experiment.runs if written(run, "report/comparison.json")]
+    pages = {"/".join(run.labels.values()): f"{run.config.name}/report/comparison.html" for run in finished}
+    page = render_experiment(experiment.title, list(experiment.runs[0].labels), rows, pages)
+    place.put(f"{experiment.name}.html", page.encode())
+    return "\n".join(f"{place.url}/{experiment.name}.{kind}" for kind in ("csv", "html"))

@@ -54,8 +54,10 @@ class Room:
 
 @dataclass(frozen=True)
 class Learned:
-    """`documents`: title and recall after each of `epochs`. `abstained`: by memory, of foreign questions."""
+    """`documents`: title and recall after each of `epochs`. `abstained`: by memory, of foreign questions. `chosen`:
+    which epoch is the memory and what it was chosen by; empty where nothing says so."""
 
+    chosen: str = ""
     epochs: list[str] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
     documents: list[tuple[str, list[float | None]]] = field(default_factory=list)
@@ -71,6 +73,7 @@ class Learned:
     def data(self) -> dict[str, Any]:
         """The figures for tables.json."""
         return {
+            "chosen": self.chosen,
             "epochs": self.epochs,
             "documents": [{"document": title, "recall": cells} for title, cells in self.documents],
             "abstention": self.abstained,
@@ -99,6 +102,7 @@ def learned(summary: Mapping[str, Any], artefacts: Sequence[Artifact], answers: 
     lines = curve(documents, epochs)
     worst = weakest(documents[epochs[-1]], DOCUMENTS) if epochs else []
     return Learned(
+        chosen=choice_of(summary["training"]),
         epochs=[str(number) + " (study)" * (number in studied) for number in map(epoch_of, epochs)],
         charts=charts + capacity_charts(found),
         documents=[(titles.get(name, name), lines[name]) for name in worst],
@@ -106,6 +110,13 @@ def learned(summary: Mapping[str, Any], artefacts: Sequence[Artifact], answers: 
         abstained=abstentions(held_out, reflections),
         rooms=found,
     )
+
+
+def choice_of(training: Mapping[str, Any]) -> str:
+    """Which epoch is the memory, and what it was chosen by; empty where nothing says so."""
+    if "chosen_by" not in training:
+        return ""
+    return f"The memory is that of epoch {training['chosen_epoch']} ({training['chosen_by']})."
 
 
 def epoch_of(system: str) -> int:

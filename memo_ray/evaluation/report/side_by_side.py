@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memo_ray.evaluation.asked import evenly
+from memo_ray.errors import ProtocolError
+from memo_ray.evaluation.asked import KINDS, evenly
+from memo_ray.evaluation.losses import LOST
+from memo_ray.evaluation.official import mean
 from memo_ray.evaluation.report.exports import as_csv, as_json, as_latex, percent
 from memo_ray.evaluation.report.highlights import Chart, chart_of
 from memo_ray.evaluation.report.report import environment
 from memo_ray.evaluation.tabulation import MEASURES, Table
+from memo_ray.protocol.describe import describe
 from memo_ray.rows import Reject, SystemAnswer
 
 SHOWN_QUESTIONS = 60
@@ -21,7 +26,10 @@ FILES = {"comparison.csv": as_csv, "comparison.json": as_json, "comparison.tex":
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """What one system said to a question, under its first seed, and how often it was right under all of them."""
+    """What one system said to a question, under its first seed, and how often it was right under all of them.
+
+    `lost`: the step that lost it, where it is wrong. `lines`: its transcript in words, where it has one.
+    """
 
     system: str
     answer: str
@@ -30,6 +38,20 @@ class Voice:
     reason: str
     note: str
     retrieved: list[str]
+    lost: str
+    lines: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Counts or shares of a corpus's answers: a row a system, a value a column; None where there is nothing to count.
+
+    `notes`: what stands beneath each column's name.
+    """
+
+    columns: list[str]
+    notes: list[str]
+    rows: dict[str, list[float | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +97,49 @@ def voice(system: str, rows: Sequence[SystemAnswer]) -> Voice:
         reason=rows[0].reason,
         note=rows[0].note,
         retrieved=rows[0].retrieved,
+        lost=rows[0].lost,
+        lines=told(rows[0].transcript),
     )
+
+
+def told(transcript: str) -> list[str]:
+    """A transcript in words; nothing of none."""
+    try:
+        return list(describe(transcript.splitlines())) if transcript else []
+    except ProtocolError as error:
+        # Written by another version of the protocol: the answer is worth showing without its stages.
+        return [f"(its transcript cannot be shown: {error})"]
+
+
+def losses(answers: Sequence[SystemAnswer]) -> dict[str, Counted]:
+    """By corpus, how many wrong answers each step of each system lost, under all seeds."""
+    found: dict[str, dict[str, Counter[str]]] = {}
+    for row in answers:
+        counts = found.setdefault(row.corpus, {}).setdefault(row.system, Counter())
+        counts.update([row.lost] if row.lost else [])
+    tables = {}
+    for corpus, systems in found.items():
+        steps = [step for step in LOST if any(step in counts for counts in systems.values())]
+        rows = {name: [float(counts[step]) or None for step in steps] for name, counts in systems.items()}
+        tables[corpus] = Counted(steps, [LOST[step] for step in steps], rows)
+    return {corpus: table for corpus, table in tables.items() if table.columns}
+
+
+def by_kind(answers: Sequence[SystemAnswer]) -> dict[str, Counted]:
+    """By corpus with questions of several kinds, each system's accuracy on each kind, in 0..1."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    asked: dict[str, dict[str, set[str]]] = {}
+    for row in answers:
+        if row.verdict != "unjudged":
+            of_system = found.setdefault(row.corpus, {}).setdefault(row.system, {})
+            of_system.setdefault(row.kind, []).append(MEASURES["accuracy"](row))
+            asked.setdefault(row.corpus, {}).setdefault(row.kind, set()).add(row.question_id)
+    tables = {}
+    for corpus, systems in found.items():
+        kinds = sorted(asked[corpus], key=KINDS.index)
+        rows = {name: [mean(kept.get(kind, ())) for kind in kinds] for name, kept in systems.items()}
+        tables[corpus] = Counted(kinds, [f"{len(asked[corpus][kind])} questions" for kind in kinds], rows)
+    return {corpus: table for corpus, table in tables.items() if len(table.columns) > 1}
 
 
 def cost_charts(table: Table) -> list[Chart]:
@@ -104,6 +168,8 @@ def render(
         "percent": percent,
         "browsed": browse(answers),
         "charts": cost_charts(table),
+        "losses": losses(answers),
+        "kinds": by_kind(answers),
         "rejects": evenly(list(rejects), SHOWN_REJECTS),
         "rejected": len(rejects),
         "judge": facts.get("judge"),

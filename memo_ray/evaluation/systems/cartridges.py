@@ -5,33 +5,34 @@ Which cache to load is told by the question's evidence, since a cache cannot be 
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from memo_ray.artifacts.place import local_copy
+from memo_ray.artifacts.place import is_remote, local_copy
 from memo_ray.config.comparison import Reader
-from memo_ray.errors import ConfigError, GenerationError
+from memo_ray.errors import ConfigError
 from memo_ray.evaluation.systems.meter import seed_of
 from memo_ray.evaluation.systems.reading import request
 from memo_ray.evaluation.systems.system import Corpus, Cost, Failed, Query, Said
-from memo_ray.models.cartridge import CartridgeModel, folder_of
+from memo_ray.models.cartridge import folder_of
+from memo_ray.models.sources import ModelSource
 from memo_ray.protocol.quoting import clean
 
 NOTE = "the cache of its own evidence was loaded"
 
 
 class CartridgeSystem:
-    """One model, and an adapter for each document below `adapters`."""
+    """One model, and an adapter for each document below `adapters`; a pass of Ray Data answers."""
 
-    def __init__(self, name: str, base: Path, adapters: str, reader: Reader, key: str) -> None:
+    def __init__(self, name: str, base: ModelSource, adapters: str, reader: Reader, key: str) -> None:
         """Raises ConfigError when there is no such folder; `key` is named in errors."""
         self.name = name
+        self._adapters = adapters
         self._folder = local_copy(adapters)
         if not self._folder.is_dir():
             raise ConfigError(f"{key}.adapters: {adapters}: no such folder; train cartridges first")
-        self._model = CartridgeModel(base)
+        self._base = base
         self._reader = reader
 
     async def prepare(self, corpus: Corpus, folder: Path) -> Cost:
@@ -41,23 +42,25 @@ class CartridgeSystem:
         return Cost()
 
     async def answer(self, queries: Sequence[Query], seed: int) -> AsyncIterator[Said | Failed]:
-        """One question after the other: a loaded cache serves one."""
+        """One question at a time on each device: a loaded cache serves one."""
+        from memo_ray.evaluation.systems.ray_cartridges import Over, replies
+
+        asked: list[Over] = []
         for query in queries:
-            adapters = [folder_of(self._folder, name) for name in query.evidence]
-            if not adapters or not all(folder.is_dir() for folder in adapters):
+            if query.evidence and all(folder_of(self._folder, name).is_dir() for name in query.evidence):
+                bare = request(query, [], self._reader)
+                asked.append(Over(replace(bare, seed=seed_of(seed, bare)), query.evidence))
+            else:
                 yield Failed(query.question_id, "no_cartridge", "its evidence has no adapter")
+        evidence = {row.request.request_id: list(row.documents) for row in asked}
+        given = self._adapters if is_remote(self._adapters) else str(self._folder.absolute())
+        async for made in replies(self._base.location, given, asked):
+            if made.reply is None:
+                yield Failed(made.request_id, "generation_error", made.problem)
                 continue
-            asked = request(query, [], self._reader)
-            clock = time.perf_counter()
-            try:
-                reply = await self._model.chat(replace(asked, seed=seed_of(seed, asked)), adapters)
-            except GenerationError as error:
-                yield Failed(query.question_id, "generation_error", str(error))
-                continue
-            tokens = {self._model.name: (reply.input_tokens, reply.output_tokens)}
-            cost = Cost(time.perf_counter() - clock, 1, tokens)
-            yield Said(query.question_id, clean(reply.text), cost, list(query.evidence), NOTE)
+            tokens = {self._base.path.name: (made.reply.input_tokens, made.reply.output_tokens)}
+            cost = Cost(made.seconds, 1, tokens)
+            yield Said(made.request_id, clean(made.reply.text), cost, evidence[made.request_id], NOTE)
 
     async def close(self) -> None:
-        """Free the model."""
-        await self._model.close()
+        """Nothing: the pool ends with its pass."""

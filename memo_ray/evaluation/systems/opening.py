@@ -72,7 +72,7 @@ def open_system(config: SystemConfig, comparison: ComparisonConfig, models: Mode
     if isinstance(config, Cartridge):
         assert config.base and config.adapters  # with_cartridges has named them
         base = resolve(config.base, None, f"{key}.base")
-        return CartridgeSystem(name_of(config), base.path, config.adapters, comparison.reader, key)
+        return CartridgeSystem(name_of(config), base, config.adapters, comparison.reader, key)
     executive = OpenAIChatModel(config.executive) if config.executive else models.executive
     if isinstance(config, MemoryAlone):
         if models.memory is None:

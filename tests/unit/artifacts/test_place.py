@@ -14,7 +14,7 @@ import pyarrow.fs
 import pytest
 
 from memo_ray.artifacts.place import Place, drop_copy, local_copy, local_folder, open_place
-from memo_ray.errors import StoreError
+from memo_ray.errors import BeingMade, StoreError
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -128,7 +128,7 @@ def test_one_process_at_a_time_and_a_killed_one_holds_nothing(place: Place) -> N
     with subprocess.Popen([sys.executable, "-c", HOLDER, place.url], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         told = f"process {holder.pid} .*is making the corpus; wait for it, or stop it"
-        with pytest.raises(StoreError, match=told), place.exclusive("the corpus"):
+        with pytest.raises(BeingMade, match=told), place.exclusive("the corpus"):
             pass
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
@@ -221,6 +221,8 @@ def test_a_lease_that_another_took_is_noticed_and_left_alone(bucket: str, monkey
         ({}, "s3://no-such-bucket-here/x", "there is no such bucket; create it"),
         ({}, "s3://", "names no bucket"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "s3://bucket/x", "the service cannot be reached"),
+        ({"AWS_ENDPOINT_URL": "localhost:9000"}, "s3://bucket/x", "AWS_ENDPOINT_URL: is no address; write http://"),
+        ({"AWS_ENDPOINT_URL": "https"}, "s3://bucket/x", "check http:// or https:// in AWS_ENDPOINT_URL"),
         (
             {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_SHARED_CREDENTIALS_FILE": "/none"},
             "s3://bucket/x",
@@ -242,7 +244,7 @@ def test_what_is_wrong_is_one_line_with_a_remedy(
         if value is None:
             monkeypatch.delenv(key, raising=False)
         else:
-            monkeypatch.setenv(key, value)
+            monkeypatch.setenv(key, s3_server.replace("http:", "https:") if value == "https" else value)
     s3_client._client.cache_clear()
     try:
         with pytest.raises(StoreError, match=message) as raised:

@@ -35,7 +35,11 @@ def test_a_service_that_ignores_a_condition_is_refused(bucket: str, header: str)
             pytest.fail("held what nobody guards")
         assert list(open_place(bucket).names()) == []
         found = look(f"{bucket}/run")
-        assert found.status == "fail" and found.found.startswith(f"the service ignores {header}") and found.remedy
+        assert (
+            found.status == "fail"
+            and found.found.startswith(f"{bucket}/run: the service ignores {header}")
+            and found.remedy
+        )
     finally:
         client().meta.events.unregister("before-sign.s3.PutObject", unique_id=header)
 
@@ -47,4 +51,4 @@ def test_a_service_that_honours_them_is_left_as_it_was(bucket: str) -> None:
 
 def test_a_bucket_that_is_not_there_is_named(s3_server: str) -> None:
     found = look("s3://no-such-bucket-here/run")
-    assert (found.status, found.found) == ("fail", "there is no such bucket")
+    assert (found.status, found.found) == ("fail", "s3://no-such-bucket-here/run: there is no such bucket")

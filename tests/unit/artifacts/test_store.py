@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from memo_ray.artifacts.fingerprint import fingerprint
-from memo_ray.artifacts.place import open_place
+from memo_ray.artifacts.place import Place, open_place
+from memo_ray.artifacts.record import MIGRATIONS, SCHEMA_VERSION
 from memo_ray.artifacts.store import Artifact, Store
-from memo_ray.errors import StoreError
+from memo_ray.errors import FinishedElsewhere, StoreError
 from memo_ray.rows import Group
 
 FINGERPRINT = fingerprint("corpus", 1, {"words": 6400}, {"documents": "abc"})
@@ -97,7 +99,7 @@ def test_a_second_driver_is_told_and_a_killed_one_leaves_nothing_that_is_trusted
 def test_a_record_is_never_overwritten(root: str) -> None:
     store = Store(root)
     first = make(store)
-    with pytest.raises(StoreError, match="finished this artefact first"):
+    with pytest.raises(FinishedElsewhere, match="finished this artefact first"):
         make(store, ROWS[:1])
     found = store.find("corpus-a", FINGERPRINT)
     assert found is not None and found.record == first.record and found.rows("groups", Group) == ROWS
@@ -115,13 +117,40 @@ def test_missing_or_truncated_files_are_not_trusted(tmp_path: Path, harm: str) -
         Store(tmp_path).find("corpus-a", FINGERPRINT)
 
 
-def test_a_record_of_another_schema_version_says_so(root: str) -> None:
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1, 99, None, "2"])
+def test_a_record_of_a_schema_version_that_is_not_known_says_so(root: str, version: object) -> None:
+    home, record = stored_record(root)
+    home.put("artifact.json", json.dumps(record | {"schema_version": version}).encode())
+    with pytest.raises(StoreError, match=f"has schema version {version}, this memo-ray reads 1 to 2; use the memo-ray"):
+        Store(root).find("corpus-a", FINGERPRINT)
+
+
+def test_a_record_of_an_earlier_schema_version_is_migrated(root: str) -> None:
+    home, record = stored_record(root)
+    assert record.pop("made_on").startswith("Linux")
+    home.put("artifact.json", json.dumps(record | {"schema_version": 1}).encode())
+    found = Store(root).find("corpus-a", FINGERPRINT)
+    assert found is not None and found.rows("groups", Group) == ROWS
+    assert (found.record.schema_version, found.record.made_on) == (SCHEMA_VERSION, "")
+    assert found.record.versions == record["versions"]
+
+
+def test_every_earlier_schema_version_has_a_migration() -> None:
+    assert list(MIGRATIONS) == list(range(1, SCHEMA_VERSION))
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"schema_version": 2}'])
+def test_a_damaged_record_says_so(root: str, content: bytes) -> None:
+    home, _ = stored_record(root)
+    home.put("artifact.json", content)
+    with pytest.raises(StoreError, match=r"artifact\.json: is damaged \(\d+ errors\); remove "):
+        Store(root).find("corpus-a", FINGERPRINT)
+
+
+def stored_record(root: str) -> tuple[Place, dict[str, Any]]:
     made = make(Store(root))
     home = open_place(made.place.url.partition("/attempts/")[0])
-    record = json.loads(home.get("artifact.json") or b"")
-    home.put("artifact.json", json.dumps(record | {"schema_version": 99, "new": 1}).encode())
-    with pytest.raises(StoreError, match="schema version 99"):
-        Store(root).find("corpus-a", FINGERPRINT)
+    return home, json.loads(home.get("artifact.json") or b"")
 
 
 def test_a_full_disk_is_one_clear_line(root: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import shutil
 import string
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,14 @@ from ray.autoscaler._private.util import prepare_config
 ROOT = Path(__file__).resolve().parents[3]
 POLICIES = ROOT / "cluster" / "iam"
 NAMES = {"ACCOUNT": "123456789012", "REGION": "us-west-2", "BUCKET": "memo"}
+
+
+def tool(name: str) -> str:
+    """A program that some checks need: on PATH, or among the release's tools. Skips without it, but never on GitHub."""
+    found = shutil.which(name) or shutil.which(name, path=str(ROOT / ".venv-release" / "bin"))
+    if found is None and os.environ.get("GITHUB_ACTIONS") == "true":
+        pytest.fail(f"{name} is not on PATH, and the workflow should have brought it")
+    return found or pytest.skip(f"{name} is not on PATH")
 
 
 def config() -> dict[str, Any]:

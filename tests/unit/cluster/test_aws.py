@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ import jsonschema
 import pytest
 import ray
 from botocore.exceptions import ParamValidationError
+from ray.autoscaler._private.command_runner import SSHCommandRunner
 from ray.autoscaler._private.node_provider_availability_tracker import NodeAvailabilitySummary
 from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer, get_nodes_for
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
 from memo_ray.models.ray_limits import AutoscalesTo
-from tests.unit.cluster.conftest import Launch, actions, config, create, policy, workers
+from tests.unit.cluster.conftest import ROOT, Launch, actions, config, create, policy, tool, workers
 
 
 def test_rays_own_schema_takes_the_file() -> None:
@@ -77,6 +79,34 @@ def test_every_node_gets_our_lock_and_nothing_else() -> None:
     assert not [command for command in setup if "pip install" in command]
     # Empty lists are needed, or Ray fills in a nightly build of its own.
     assert prepare_config(config())["head_setup_commands"] == prepare_config(config())["setup_commands"]
+
+
+def test_what_git_leaves_out_stays_here_too() -> None:
+    """A pattern of .gitignore, whose last `/` means a folder; and what lies beside a checkout's sources otherwise."""
+    ignored = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line[:1] not in {"", "#"}}
+    tops = {"/site", "/.venv-release", "/.hipporag"}  # the latter two may lie anywhere
+    excluded = set(config()["rsync_exclude"])
+    assert {one.lstrip("/") for one in ignored | tops} <= {one.lstrip("/") for one in excluded}
+    assert {".git", "*.pem", "/shared", "/data"} <= excluded
+
+
+def test_ray_up_sends_the_sources_and_no_key_data_or_environment(tmp_path: Path) -> None:
+    """By rsync itself, with the arguments that Ray's launcher gives it."""
+    rsync = tool("rsync")
+    tracked = ["memo_ray/corpus/loading.py", "requirements/gpu.txt", "serve_configs/laptop.yaml", "docs/runs/site/a.md"]
+    kept_here = [
+        *("key.pem", "deep/er/key.pem", ".venv/bin/python", ".venv-release/x", ".hipporag/x", "site/index.html"),
+        *("dist/a.whl", "build/x", "shared/data/x", "data/musique/x", "runs/demo/run.yaml", "reports/x", ".git/HEAD"),
+        *("memo_ray/__pycache__/x.pyc", "memo_ray.egg-info/PKG-INFO", ".hypothesis/x"),
+    ]
+    for name in [*tracked, *kept_here]:
+        (tmp_path / "from" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "from" / name).write_text("")
+    chosen: Any = SSHCommandRunner._create_rsync_filter_args
+    arguments = chosen(None, options={"rsync_exclude": config()["rsync_exclude"]})
+    subprocess.run([rsync, "-a", *arguments, f"{tmp_path}/from/", f"{tmp_path}/to/"], check=True, timeout=60)
+    sent = {path.relative_to(tmp_path / "to").as_posix() for path in (tmp_path / "to").rglob("*") if path.is_file()}
+    assert sent == set(tracked)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.unit.cluster.conftest import tool
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "cluster" / "Dockerfile").read_text()
@@ -74,8 +73,6 @@ def test_the_stages_run_from_the_folder_that_is_copied(tmp_path: Path) -> None:
 
 
 def test_hadolint_finds_nothing() -> None:
-    if not shutil.which("hadolint"):
-        pytest.skip("hadolint is not on PATH")
-    command = ["hadolint", str(ROOT / "cluster" / "Dockerfile")]
+    command = [tool("hadolint"), str(ROOT / "cluster" / "Dockerfile")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import boto3
 import pytest
+from botocore import xform_name
+from botocore.session import get_session
 
-from tests.unit.cluster.conftest import actions, config, listed, policy, recorded, workers
+from tests.unit.cluster.conftest import NAMES, POLICIES, ROOT, actions, config, listed, policy, recorded, workers
+
+CLUSTERS = (ROOT / "docs" / "clusters.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["node", "head", "person"])
@@ -73,3 +80,35 @@ def test_a_node_may_do_to_the_bucket_what_the_store_does(account: None) -> None:
     assert {f"s3:{permission[operation]}" for operation in used} <= actions(policy("node"))
     # A transfer that fails is aborted; nothing here fails.
     assert actions(policy("node")) - {f"s3:{permission[name]}" for name in used} == {"s3:AbortMultipartUpload"}
+
+
+def shown() -> str:
+    """The block of docs/clusters.md that sets an account up."""
+    return next(text for text in re.findall(r"```bash\n(.*?)```", CLUSTERS, re.DOTALL) if "create-role" in text)
+
+
+def test_the_page_sets_up_every_policy_with_variables_that_it_names() -> None:
+    for name in (path.stem for path in POLICIES.iterdir()):
+        assert re.search(rf"\b(put \w+ {name}|for name in [a-z ]*\b{name}\b.*|{name}\.json)", shown()), name
+    used = set(re.findall(r"\$([A-Z]+)", shown()))
+    made = set(re.findall(r"^([A-Z]+)=", shown(), re.MULTILINE))
+    assert used - made == set(re.findall(r"`([A-Z]+)`", CLUSTERS.partition("Once, in the account")[2][:120]))
+    assert used - made == {*NAMES, "VPC"}
+
+
+def test_the_pages_commands_are_calls_that_aws_knows() -> None:
+    commands = re.findall(r"\baws (iam|ec2) ([a-z-]+)((?: +(?:--[a-z-]+|[^\s;)#`-]\S*))*)", shown())
+    assert len(commands) == 9
+    for service, verb, options in commands:
+        model: Any = get_session().get_service_model(service)
+        operations = {xform_name(name, "-"): name for name in model.operation_names}
+        members = model.operation_model(operations[verb]).input_shape.members
+        known = {xform_name(name, "-") for name in members} | {"query", "output", "protocol", "source-group"}
+        assert set(re.findall(r"--([a-z-]+)", options)) <= known, verb
+
+
+@pytest.mark.parametrize(("holder", "names", "most"), [("group", "node person", 5120), ("role", "node head", 10240)])
+def test_policies_fit_into_what_holds_them(holder: str, names: str, most: int) -> None:
+    """IAM's limits for all policies written into one group or role; spaces do not count."""
+    texts = "".join((POLICIES / f"{name}.json").read_text() for name in names.split())
+    assert len(re.sub(r"\s", "", texts)) + 300 < most, "a bucket's and an account's names come on top"

@@ -1,12 +1,8 @@
-"""cluster/kuberay, rendered by Kustomize as it is applied, against the schemas of KubeRay and of Kubernetes, strictly.
-
-KubeRay's schemas are looked for in $MEMO_SHARED/reference/kuberay_crds, or in `shared` beside the checkout.
-"""
+"""cluster/kuberay as Kustomize renders it, against the schemas of KubeRay and of Kubernetes, strictly."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -25,6 +21,8 @@ from memo_ray.config.models import VllmModel
 from memo_ray.models.ray_limits import AutoscalesTo
 from memo_ray.serving.options import gpus_of
 from memo_ray.serving.ray_serving import AppArguments
+from tests.unit.cluster.conftest import tool
+from tests.unit.cluster.kuberay_schemas import DIGEST
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "cluster" / "kuberay"
@@ -37,12 +35,10 @@ UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 @cache
 def rendered(folder: str) -> tuple[dict[str, Any], ...]:
     """Every object that `kubectl apply -k` would send."""
-    for command in (["kubectl", "kustomize"], ["kustomize", "build"]):
-        if shutil.which(command[0]):
-            done = subprocess.run([*command, str(FOLDER / folder)], capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
-            return tuple(yaml.safe_load_all(done.stdout))
-    pytest.skip("neither kubectl nor kustomize is on PATH")
+    command = ["kustomize", "build"] if shutil.which("kustomize") else [tool("kubectl"), "kustomize"]
+    done = subprocess.run([*command, str(FOLDER / folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return tuple(yaml.safe_load_all(done.stdout))
 
 
 def objects(overlay: str, kind: str) -> dict[str, dict[str, Any]]:
@@ -77,11 +73,8 @@ def amount(quantity: str) -> float:
 @cache
 def crd(kind: str) -> dict[str, Any]:
     """KubeRay's schema of `kind` without room for unknown keys."""
-    for base in (os.environ.get("MEMO_SHARED", ""), ROOT.parent / "shared"):
-        path = Path(base) / "reference" / "kuberay_crds" / f"{kind.lower()}s.json"
-        if base and path.exists():
-            return closed(json.loads(path.read_text())["openAPIV3Schema"])
-    pytest.skip("no shared/reference/kuberay_crds beside the checkout")
+    made = json.loads(DIGEST.read_text())
+    return closed(made["kinds"][kind] | {"definitions": made["definitions"]})
 
 
 def closed(schema: Any) -> Any:

@@ -1,10 +1,9 @@
-"""Alert rules, dashboard and runbooks: every metric is one that we or Ray define, every alert has its section."""
+"""Alerts, dashboard and runbooks: each metric and label is one that we or Ray define, each alert has its section."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -14,12 +13,22 @@ import pytest
 import ray
 import yaml
 
+from memo_ray.ray_stages import COUNTED, LABELS
 from memo_ray.synthesis.ray_metrics import MEASURED
+from tests.unit.cluster.conftest import tool
 
 ROOT = Path(__file__).resolve().parents[3]
 RULES = ROOT / "cluster" / "monitoring" / "alerts.yaml"
 DASHBOARD = ROOT / "cluster" / "monitoring" / "dashboard.json"
+RULES_TEST = RULES.with_name("alerts_test.yaml")
 RAY = Path(ray.__file__).parent
+OURS = {f"ray_memo_synthesis_{name}_total": {"step"} for name in MEASURED}
+OURS |= {f"ray_memo_stage_{name}_total": {*LABELS, *more} for name, (_, more) in COUNTED.items()}
+OURS |= {"ray_memo_stage_state": {*LABELS}}
+"""Our metrics and the labels that we give them."""
+
+EVERYWHERE = {"SessionName", "instance", "le"}
+"""Labels that Ray, Prometheus and histograms give to every metric."""
 
 
 def alerts() -> dict[str, dict[str, Any]]:
@@ -48,11 +57,10 @@ def metrics(expression: str) -> set[str]:
 @cache
 def defined() -> frozenset[str]:
     """Every metric under the name by which Prometheus gets it: ours, those of Ray's libraries, and of its nodes."""
-    ours = {f"ray_memo_synthesis_{name}_total" for name in MEASURED}
     panels = "".join(p.read_text() for p in (RAY / "dashboard/modules/metrics/dashboards").glob("*_panels.py"))
     autoscaler = (RAY / "autoscaler/_private/prom_metrics.py").read_text()
     own = {f"autoscaler_{name}" for name in re.findall(r'(?:Gauge|Counter)\(\s*"(\w+)"', autoscaler)}
-    found = ours | own | set(re.findall(r"\bray_[a-z0-9_]+", panels))
+    found = set(OURS) | own | set(re.findall(r"\bray_[a-z0-9_]+", panels))
     for path in (RAY / "serve" / "_private").glob("*.py"):
         for kind, name in re.findall(r'metrics\.(Counter|Gauge|Histogram)\(\s*"(\w+)"', path.read_text()):
             # OpenMetrics: a counter's name ends with _total, once.
@@ -72,6 +80,42 @@ def test_a_metric_that_nobody_defines_would_be_noticed() -> None:
     assert "ray_node_disk_free" in found
 
 
+def labels(where: str) -> set[str]:
+    """The labels that an expression matches or groups by, and those that its alert's or its panel's text names."""
+    expression = expressions()[where]
+    found = set(re.findall(r"(\w+)\s*(?:=~|!=|!~|=)\s*\"", expression))
+    for listed in re.findall(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)", expression):
+        found |= set(re.findall(r"\w+", listed))
+    if rule := alerts().get(where):
+        return found | set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
+    legends = [
+        t.get("legendFormat", "") for p in panels() for t in p["targets"] if f"{p['title']} {t['refId']}" == where
+    ]
+    return found | set(re.findall(r"\{\{(\w+)\}\}", legends[0]))
+
+
+@cache
+def words_of_ray() -> frozenset[str]:
+    """Every short string of the modules of Ray that define metrics with labels."""
+    files = [*(RAY / "serve" / "_private").glob("*.py"), *(RAY / "data" / "_internal").glob("*.py")]
+    files += [*(RAY / "train/v2/_internal/metrics").glob("*.py"), RAY / "autoscaler/_private/prom_metrics.py"]
+    files += [RAY / "dashboard/modules/reporter/reporter_agent.py"]
+    return frozenset(word for path in files for word in re.findall(r"\"(\w+)\"", path.read_text()))
+
+
+@pytest.mark.parametrize("where", expressions())
+def test_every_label_is_one_of_its_metrics(where: str) -> None:
+    named = metrics(expressions()[where])
+    own = set().union(*(OURS.get(metric, words_of_ray()) for metric in named))
+    assert labels(where) <= own | EVERYWHERE
+
+
+def test_a_label_that_a_metric_does_not_have_would_be_noticed() -> None:
+    assert labels("MemoStageFailed") == {"run", "stage", "corpus", "reason"}
+    assert not labels("MemoStageFailed") <= OURS["ray_memo_stage_seconds_total"]
+    assert "aplication" not in words_of_ray() and "application" in words_of_ray()
+
+
 @pytest.mark.parametrize("where", expressions())
 def test_every_expression_is_promql(where: str) -> None:
     parser = pytest.importorskip("promql_parser", reason="promql-parser is not installed")
@@ -79,10 +123,17 @@ def test_every_expression_is_promql(where: str) -> None:
 
 
 def test_prometheus_own_tool_takes_the_rules() -> None:
-    if not shutil.which("promtool"):
-        pytest.skip("promtool is not on PATH")
-    done = subprocess.run(["promtool", "check", "rules", str(RULES)], capture_output=True, text=True, check=False)
+    done = subprocess.run([tool("promtool"), "check", "rules", str(RULES)], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and f"{len(alerts())} rules found" in done.stdout, done.stderr
+    done = subprocess.run(["promtool", "test", "rules", str(RULES_TEST)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_on_our_own_metrics_is_tried_on_series() -> None:
+    tests = yaml.safe_load(RULES_TEST.read_text())["tests"]
+    fired = {one["alertname"] for test in tests for one in test["alert_rule_test"] if one["exp_alerts"]}
+    ours = {name for name, rule in alerts().items() if "ray_memo_stage" in rule["expr"]}
+    assert ours <= fired
 
 
 def test_every_alert_has_its_section_and_every_section_its_alert() -> None:
@@ -108,6 +159,6 @@ def test_the_dashboard_is_whole() -> None:
     assert {panel["datasource"]["uid"] for panel in panels()} == {"${datasource}"}
 
 
-def test_every_counter_of_the_synthesis_is_shown() -> None:
+def test_every_metric_of_ours_is_shown() -> None:
     shown = set().union(*(metrics(target["expr"]) for panel in panels() for target in panel["targets"]))
-    assert {f"ray_memo_synthesis_{name}_total" for name in MEASURED} <= shown
+    assert set(OURS) <= shown

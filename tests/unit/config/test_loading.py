@@ -65,6 +65,13 @@ BAD = [
     ({**GOOD, "synthesis": {"generator": {"engine": "vllm", "modle": "x"}}}, "synthesis.generator.modle: unknown key"),
     ({**GOOD, "synthesis": {"generator": {"engine": "gguf"}}}, "synthesis.generator"),
     ({**GOOD, "serving": {"executive": {"engine": "openai", "base_url": "http://a:b@c", "model": "m"}}}, "base_url"),
+    (
+        {**GOOD, "serving": {"executive": {"engine": "openai", "base_url": "http://c/v1?k=s", "model": "m"}}},
+        "a query",
+    ),
+    ({**GOOD, "root": "s3:/bucket"}, "write s3://bucket/prefix"),
+    ({**GOOD, "root": "gs://bucket/runs"}, "write s3://bucket/prefix"),
+    ({**GOOD, "root": "https://bucket/runs"}, "write s3://bucket/prefix"),
     ([1, 2], "must be a mapping"),
     ("name: [", "is not valid YAML"),
 ]

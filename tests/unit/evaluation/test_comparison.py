@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.errors import GenerationError
 from memo_ray.evaluation.comparison import Compared, compare, corpora_of
 from memo_ray.evaluation.report.exports import as_csv, as_json, as_latex
-from memo_ray.evaluation.report.side_by_side import browse, write_comparison
+from memo_ray.evaluation.report.side_by_side import browse, by_kind, losses, write_comparison
 from memo_ray.evaluation.systems.opening import Models
 from memo_ray.models.openai import OpenAIChatModel
 from memo_ray.rows import Chunk, Document, Question
@@ -208,6 +209,42 @@ def test_the_page_is_complete_and_escapes_what_models_say(isles: Artifact, tmp_p
     assert {path.name for path in page.parent.iterdir()} == {
         "comparison.html", "comparison.csv", "comparison.json", "comparison.tex",
     }  # fmt: skip
+
+
+def test_the_page_shows_transcripts_and_what_lost_each_answer(isles: Artifact, tmp_path: Path) -> None:
+    def speaks(prompt: str) -> str:
+        if '"justification"' in prompt:
+            return json.dumps({"justification": "so it is", "evidence": [], "answer": "Gildwick"})
+        if '"decision"' in prompt:
+            return json.dumps({"decision": "answer", "questions": []})
+        return json.dumps({"questions": [ASKED["wall"]]})
+
+    memo = {"kind": "memo", "protocol": {"kind": "multi_turn"}}
+    with endpoint(lambda prompt: FACTS["wall"][1]) as memory:
+        memo["memory"] = {"engine": "openai", "base_url": memory, "model": "memory"}
+        systems = [memo, {"kind": "bm25", "top_k": 1}]
+        compared = run(isles, tmp_path, executive=speaks, systems=systems, judge=None, seeds=[0])
+    assert {(row.system, row.kind, row.lost) for row in compared.answers} >= {
+        ("memo", "one_hop", "answering"), ("bm25", "one_hop", "reading"),
+    }  # fmt: skip
+    (asked,) = [row for row in compared.answers if (row.system, row.question_id) == ("memo", "q-wall")]
+    assert asked.lost == "synthesis" and asked.transcript
+    counted = losses(compared.answers)["musique"]
+    assert counted.columns == ["reading", "answering", "synthesis"]
+    assert counted.rows == {"memo": [None, 3, 1], "bm25": [4, None, None]}
+    assert compared.table is not None
+    page = write_comparison(tmp_path / "report", "small", compared.table, compared.answers, [], compared.facts)
+    html = page.read_text()
+    assert "Final synthesis" in html and "lost: synthesis" in html and 'id="lost"' in html
+
+
+def test_accuracy_by_kind_of_question(isles: Artifact, tmp_path: Path) -> None:
+    rows = run(isles, tmp_path).answers
+    assert by_kind(rows) == {}  # all of one kind
+    mixed = [replace(row, kind="two_hop") if row.question_id == "q-wall" else row for row in rows]
+    counted = by_kind(mixed)["musique"]
+    assert counted.columns == ["one_hop", "two_hop"] and counted.notes == ["3 questions", "1 questions"]
+    assert counted.rows["bm25"] == [1.0, 1.0] and counted.rows["no_context"] == [0.0, 0.0]
 
 
 def test_questions_that_set_systems_apart_are_browsed_first(isles: Artifact, tmp_path: Path) -> None:

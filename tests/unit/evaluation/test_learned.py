@@ -41,6 +41,17 @@ def test_recall_is_told_apart_by_how_near_a_question_is_to_a_trained_one(small_r
     assert chart.series == ["more (2 questions)"] and [x for x, _ in chart.rows] == [1.0, 2.0, 3.0]
 
 
+def test_it_is_said_what_the_epoch_was_chosen_by(small_run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert learned(small_run.summary(), small_run.artefacts, small_run.answers).chosen == ""
+    (evaluation,) = [made for made in small_run.artefacts if made.record.stage == "evaluation"]
+    by = "recall on all 2 held-out questions, 0 of which are far from trained ones"
+    monkeypatch.setitem(evaluation.record.facts, "memory", {"folder": "epoch-3", "chosen_by": by})
+    summary = small_run.summary()
+    assert summary["training"]["chosen_by"] == by
+    page = render_report(summary, small_run.artefacts, small_run.answers, [], {})
+    assert f"The memory is that of epoch 3 ({by})." in page
+
+
 def learned_charts(run: SmallRun) -> list[Chart]:
     return learned(run.summary(), run.artefacts, run.answers).charts
 

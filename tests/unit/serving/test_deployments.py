@@ -54,6 +54,16 @@ async def test_dictionaries_go_in_and_come_out(endpoint: Endpoint) -> None:
         await memory.chat(REQUEST)
 
 
+async def test_several_requests_of_one_call_each_have_their_reply(endpoint: Endpoint) -> None:
+    memory = await started(endpoint)
+    came = {place: reply async for place, reply in memory.chats([REQUEST, REQUEST | {"request_id": "s"}])}
+    assert sorted(came) == [0, 1] and {reply["text"] for reply in came.values()} == {RECALLED}
+    await memory.stop()
+    ((_, refused),) = [item async for item in memory.chats([REQUEST])]
+    assert isinstance(refused, GenerationError) and str(refused) == "serving.memory: the server is stopping"
+    await memory.__del__()
+
+
 async def test_stopping_cancels_calls_and_takes_no_more(endpoint: Endpoint) -> None:
     memory = await started(endpoint)
     endpoint.delay_s, asked = 20, endpoint.asked["remembers"]

@@ -26,7 +26,7 @@ from memo_ray.serving.keys import Key, digest_of
 from memo_ray.serving.questions import ProtocolDeployment
 from memo_ray.serving.replies import Defaults
 from memo_ray.serving.shapes import Answer
-from tests.browser.scripted_gateway import PAGES, QUESTION, Scripted, tables
+from tests.browser.scripted_gateway import PAGES, QUESTION, Scripted, Several, tables
 from tests.unit.protocol.test_properties import Babble
 
 KEY = "k-malformed"
@@ -123,8 +123,8 @@ class Babbling:
         self.babble = Babble(seed, oddities)
         self.chat = self
 
-    def options(self, **_: Any) -> Babbling:
-        return self
+    def options(self, method_name: str = "", **_: Any) -> Any:
+        return Several(self) if method_name == "chats" else self
 
     async def remote(self, request: dict[str, Any]) -> dict[str, Any]:
         ask = SimpleNamespace(id=request["request_id"].split("/")[1])

@@ -15,10 +15,11 @@ from memo_ray.config.protocol import ProtocolConfig, Routing
 from memo_ray.errors import GenerationError
 from memo_ray.rows import Chunk, LedgerEntry, Reflection
 from memo_ray.serving import questions
-from memo_ray.serving.handles import ModelOutage
+from memo_ray.serving.handle_model import ModelOutage
 from memo_ray.serving.ledger import LedgerDeployment
 from memo_ray.serving.questions import ProtocolDeployment
 from memo_ray.serving.roster import Target
+from tests.browser.scripted_gateway import Several
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +37,7 @@ class Method:
 
 
 class Handle:
-    """A deployment's handle: `chat` says one thing, or what a single-turn executive has to say."""
+    """A deployment's handle: `chat` and `chats` say one thing, or what a single-turn executive has to say."""
 
     def __init__(self, says: str = "", ledger: LedgerDeployment | None = None) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -45,8 +46,8 @@ class Handle:
         if ledger:
             self.support = Method(ledger.support)
 
-    def options(self, **_: Any) -> Handle:
-        return self
+    def options(self, method_name: str = "", **_: Any) -> Any:
+        return Several(self.chat) if method_name == "chats" else self
 
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(request)

@@ -92,8 +92,10 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         source_digests([str(tmp_path / "none.jsonl")])
     with pytest.raises(CorpusError, match=r"are \.jsonl or \.parquet files"):
         import_pairs([written(tmp_path, GOOD, name="set.csv")])
-    with pytest.raises(CorpusError, match="holds no pair to train on"):
+    with pytest.raises(CorpusError, match="holds no pair to train on; write a question and an answer a row"):
         import_pairs([written(tmp_path, "")])
+    with pytest.raises(CorpusError, match="holds no pair to train on; all 1 have split held_out"):
+        import_pairs([written(tmp_path, {"question": "Who?", "answer": "He.", "split": "held_out"})])
     with pytest.raises(CorpusError, match="is no readable Parquet file"):
         import_pairs([written(tmp_path, "not parquet at all", name="set.parquet")])
 

@@ -12,16 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from memo_ray.config.models import OpenAIModel, SpendingLimit
 from memo_ray.errors import EngineDied, GenerationError
 from memo_ray.models.chat import ChatReply, ChatRequest
-from memo_ray.models.opening import open_model
 from memo_ray.synthesis.candidates import Candidate
 from memo_ray.synthesis.ray_metrics import amounts_of
 from memo_ray.synthesis.recipe import UnitResult
 from memo_ray.synthesis.units import candidate_rows, read_result, unit_rows
 from memo_ray.synthesis.worker import INPUT, RowWorker, WorkerOpener
-from tests.ray.writing_endpoint import Endpoint, written
+from tests.ray.writing_endpoint import written
 from tests.unit.synthesis.conftest import Scripted, config, make_chunk, make_pair
 
 ROWS = list(
@@ -221,36 +219,6 @@ def test_a_prompt_that_never_works_ends_no_pass():
     assert lost and all("cannot be reached" in loss.detail for loss in lost)
 
 
-def test_at_a_spending_limit_the_rows_end_and_a_higher_one_pays_for_no_prompt_twice(tmp_path: Path):
-    endpoint = Endpoint()
-    endpoint.start()
-
-    async def all_rows(spending: SpendingLimit | None) -> list[dict[str, str]]:
-        generator = OpenAIModel(
-            engine="openai", base_url=f"http://127.0.0.1:{endpoint.port}/v1", model="m", spending=spending
-        )
-        opener = partial(open_model, generator, None)
-        actor = RowWorker("units", config(generator=generator), Counted(), opener, tmp_path / "replies.jsonl")
-
-        async def one(row: dict[str, str]) -> dict[str, str]:
-            batches = [batch async for batch in actor(pa.Table.from_pylist([row], schema=INPUT))]
-            return batches[0].to_pylist()[0]
-
-        return list(await asyncio.gather(*map(one, ROWS)))
-
-    try:
-        stopped = asyncio.run(all_rows(SpendingLimit(tokens=1500)))
-        assert any("raise spending.tokens" in row["error"] for row in stopped)
-        paid = endpoint.asked.total()
-        assert paid > 0
-        rows = asyncio.run(all_rows(None))
-    finally:
-        endpoint.stop()
-    assert all(row["result"] and not row["error"] for row in rows)
-    assert endpoint.asked.total() > paid and max(endpoint.asked.values()) == 1
-    assert (tmp_path / "replies.jsonl").exists()
-
-
 def test_a_killed_row_asks_an_engine_only_what_was_not_answered(tmp_path: Path):
     whole = [read_result(row["result"]) for row in work(Engines().open)]
     killed = Outage(first=10**6, times=0)
@@ -259,7 +227,12 @@ def test_a_killed_row_asks_an_engine_only_what_was_not_answered(tmp_path: Path):
     async def one(engines: Outage, most: int) -> UnitResult | None:
         """The first row, through an engine that ends with the process at its prompt number `most`."""
         actor = RowWorker(
-            "units", config(), Counted(), engines.open, tmp_path / "replies.jsonl", lambda: observed.append
+            "units",
+            config(),
+            Counted(),
+            engines.open,
+            tmp_path / "replies.jsonl",
+            lambda: lambda row_id, result: observed.append(result),
         )
         task = asyncio.ensure_future(anext(actor(pa.Table.from_pylist(ROWS[:1], schema=INPUT))))
         while not task.done():

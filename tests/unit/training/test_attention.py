@@ -25,7 +25,8 @@ from memo_ray.training.attention import (
     choose_attention,
     keeps_examples_apart,
 )
-from memo_ray.training.batches import make_batch
+from memo_ray.training.batches import FLAT_STEP, make_batch
+from memo_ray.training.blocks import BLOCKS, places_of, register_blocks
 from memo_ray.training.convolutions import separate_convolutions
 from memo_ray.training.examples import Examples
 from memo_ray.training.loss import AnswerLoss
@@ -68,27 +69,30 @@ def examples_of(lengths: list[int]) -> Examples:
 
 
 def loss_and_gradients(
-    model: Any, examples: Examples, rows: MicroBatch, segments: bool = False
+    model: Any, examples: Examples, rows: MicroBatch, segments: bool = False, flat: bool = False
 ) -> tuple[float, dict[str, torch.Tensor]]:
     model.zero_grad()
-    loss = AnswerLoss(model)(make_batch(rows, examples, 0, flat=False, device=CPU, segments=segments))
+    loss = AnswerLoss(model)(make_batch(rows, examples, 0, flat=flat, device=CPU, segments=segments))
     loss.backward()
     return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa", BLOCKS])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_packed_padded_and_alone_have_the_same_loss_and_gradients(name: str, attention: str) -> None:
-    if (name, attention) == ("gemma2", "sdpa"):
+    if name == "gemma2" and attention != "eager":
         pytest.skip("its scores are capped, which only eager attention does")
-    model = model_of(CONFIGS[name](), attention)
+    register_blocks()
+    flat = attention == BLOCKS
+    model = model_of(CONFIGS[name](), "eager" if flat else attention)
     examples = examples_of([9, 17, 12, 20, 11])
     alone = [plain_loss_and_gradients(model, examples, n) for n in range(5)]
+    model.set_attn_implementation(attention)
     loss = sum(one for one, _ in alone)
     gradients = {key: sum(grads[key] for _, grads in alone) for key in alone[0][1]}
     segments = separate_convolutions(model)
     for rows in ([[0, 1, 2, 3, 4]], [[3, 0], [1, 4], [2]], [[n] for n in range(5)]):
-        found, grads = loss_and_gradients(model, examples, rows, segments)
+        found, grads = loss_and_gradients(model, examples, rows, segments, flat)
         assert found == pytest.approx(loss, rel=1e-5)
         for key, gradient in gradients.items():
             torch.testing.assert_close(grads[key], gradient, atol=1e-5, rtol=1e-5)
@@ -111,10 +115,23 @@ def test_positions_restart_and_sequences_are_numbered() -> None:
     assert batch.inputs["seq_idx"].dtype == torch.int32, "what CUDA's causal_conv1d takes"
 
 
+def test_examples_of_a_flat_row_lie_in_blocks() -> None:
+    tokens, places = places_of([3, 1], 6, 4)
+    assert tokens.tolist() == [[0, 1, 2, 3], [3, 4, 5, 5]]
+    assert places.tolist() == [0, 1, 2, 4]
+    batch = make_batch([[0, 1], [2]], examples_of([3, 4, 5]), 0, flat=True, device=CPU)
+    assert batch.inputs["input_ids"].shape == (1, FLAT_STEP) and (batch.tokens, batch.padded) == (12, FLAT_STEP)
+    assert batch.inputs["position_ids"][0, :12].tolist() == [0, 1, 2, 0, 1, 2, 3, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("how", ["eager", BLOCKS])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_attention_models_may_be_packed(name: str) -> None:
-    model = model_of(CONFIGS[name](), "eager")
-    attention = Attention("eager", segments=separate_convolutions(model))
+def test_attention_models_may_be_packed(name: str, how: str) -> None:
+    if name == "gemma2" and how == BLOCKS:
+        pytest.skip("its scores are capped, which only eager attention does")
+    register_blocks()
+    model = model_of(CONFIGS[name](), how)
+    attention = Attention(how, flat=how == BLOCKS, segments=separate_convolutions(model))
     assert keeps_examples_apart(model, attention)
     assert keeps_examples_apart(model.to(torch.bfloat16), attention)
     assert model.training, "the probe must leave the model as it was"
@@ -140,7 +157,8 @@ def test_a_micro_batch_without_examples_has_a_zero_loss_with_gradients() -> None
 @pytest.mark.parametrize(
     ("longest", "attention"),
     [
-        (60, Attention("eager", row_tokens=CPU_ROW_TOKENS)),
+        (CPU_ROW_TOKENS, Attention(BLOCKS, flat=True, row_tokens=CPU_ROW_TOKENS)),
+        (CPU_ROW_TOKENS + 1, Attention("eager", row_tokens=CPU_ROW_TOKENS)),
         (EAGER_ROW_TOKENS + 1, Attention(None, row_tokens=CPU_ROW_TOKENS)),
     ],
 )

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from memo_ray.config.training import LoraConfig, TrainingConfig
 from memo_ray.errors import TrainingError
 from memo_ray.training.attention import Attention
-from memo_ray.training.blame import OutOfMemory, Room, not_finite, out_of_memory, smaller, told, too_large
+from memo_ray.training.blame import GENTLER, OutOfMemory, Room, not_finite, out_of_memory, smaller, told, too_large
 from memo_ray.training.examples import Examples
 from memo_ray.training.fit import fit, footprint, shape_of, smaller_settings
 from memo_ray.training.loss import AnswerLoss
@@ -40,24 +40,28 @@ def test_the_example_that_is_to_blame_is_found_and_named() -> None:
         model.model.embed_tokens.weight[60] = torch.inf
     blamed = not_finite(AnswerLoss(model), [3, 2, 0], examples, 0, Attention("eager"))
     assert blamed == [2]
-    assert told(blamed, [3, 2, 0], examples) == "for reflection ef56 of its 3"
+    assert told(blamed, [3, 2, 0], examples, learnt=False).startswith(
+        "for reflection ef56 of its 3; look at them, lower"
+    )
 
 
 @pytest.mark.parametrize(
-    ("blamed", "clause"),
+    ("blamed", "learnt", "clause"),
     [
-        ([], "each of its reflections is finite by itself"),
-        ([0, 1, 2, 3], "for every one of its reflections, so the weights themselves are no good"),
-        ([3, 1], "for reflection cd34, ff00 of its 4"),
+        ([], True, f"though each of its reflections is finite by itself; {GENTLER}"),
+        ([0, 1, 2, 3], True, "for every one of its reflections, so the weights themselves are no good by now; lower "),
+        ([0, 1, 2, 3], False, "before anything was learnt, so the base model itself is no good; take another training"),
+        ([3, 1], False, f"for reflection cd34, ff00 of its 4; look at them, {GENTLER}"),
     ],
 )
-def test_what_is_said_of_a_step(blamed: list[int], clause: str) -> None:
-    assert told(blamed, [0, 1, 2, 3], EXAMPLES) == clause
+def test_what_is_said_of_a_step(blamed: list[int], learnt: bool, clause: str) -> None:
+    assert clause in told(blamed, [0, 1, 2, 3], EXAMPLES, learnt=learnt)
 
 
 def test_many_are_not_all_named() -> None:
     many = Examples(np.zeros(0), np.zeros(1), np.zeros(0), np.asarray([f"r{n}" for n in range(20)]))
-    assert told(list(range(12)), list(range(20)), many) == "for reflection r0, r1, r2, r3, r4 and 7 more of its 20"
+    clause = told(list(range(12)), list(range(20)), many, learnt=True)
+    assert clause.startswith("for reflection r0, r1, r2, r3, r4 and 7 more of its 20; ")
 
 
 @pytest.mark.parametrize(

@@ -76,12 +76,15 @@ def test_truncation_is_counted_and_a_question_without_room_is_left_out(tokenizer
     examples = encode([*ROWS[:1], long_question, short], tokenizer, length - 2, ends)
     assert examples.lengths[0] == length - 2
     assert (len(examples), examples.truncated, examples.left_out) == (2, 1, 1)
+    assert examples.longest == int(encode([long_question], tokenizer, 8000, ends).lengths[0])
     assert [examples.name(n) for n in range(2)] == ["a", "e"]
 
 
 def test_data_that_is_cut_everywhere_is_an_error(tokenizer: Any, ends: frozenset[int]) -> None:
     length = int(encode(ROWS, tokenizer, 512, ends).lengths.min())
-    with pytest.raises(TrainingError, match=rf"every one of the 2 answers is cut at {length - 1} tokens.*raise it"):
+    longest = int(encode(ROWS, tokenizer, 512, ends).lengths.max())
+    told = rf"every one of the 2 answers is cut at {length - 1} tokens.*raise it .*takes {longest}\)"
+    with pytest.raises(TrainingError, match=told):
         encode(ROWS, tokenizer, length - 1, ends)
 
 

@@ -94,10 +94,17 @@ def test_a_loss_that_is_no_number_names_the_remedy(
     weights = load_file(broken / "model.safetensors")
     weights["model.norm.weight"][0] = math.nan
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(
-        TrainingError, match=r"the 4 steps up to step 4 .*every one of its reflections.*lower learning_rate"
-    ):
+    told = r"the 4 steps up to step 4 .*every one of its reflections before anything was learnt.*another training\.base"
+    with pytest.raises(TrainingError, match=told):
         run(settings(), broken, tmp_path)
+
+
+def test_weights_that_run_away_are_not_the_bases_fault(
+    run: Run, settings: Settings, tiny_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"the (loss is|gradients) .*; lower learning_rate") as raised:
+        run(settings(learning_rate=1e30, max_grad_norm=1e30), tiny_model, tmp_path)
+    assert "training.base" not in str(raised.value)
 
 
 def test_bf16_learns_as_fp32_does(run: Run, settings: Settings, tiny_model: Path, tmp_path: Path) -> None:

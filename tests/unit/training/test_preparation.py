@@ -19,8 +19,10 @@ CONFIG = TrainingConfig(max_sequence_length=512)
 
 def test_examples_are_written_with_their_counts(tiny_model: Path, tmp_path: Path) -> None:
     counts = prepare(CONFIG, ROWS, tiny_model, tmp_path)
-    assert counts == {"reflections": 1, "truncated": 0, "left_out": 0, "pad": 0}
-    assert len(Examples.load(tmp_path)) == 1
+    examples = Examples.load(tmp_path)
+    longest = int(examples.lengths[0])
+    assert counts == {"reflections": 1, "truncated": 0, "left_out": 0, "longest": longest, "pad": 0}
+    assert len(examples) == 1
 
 
 @pytest.mark.parametrize(

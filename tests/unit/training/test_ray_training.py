@@ -17,11 +17,12 @@ OURS = TrainingConfig(max_sequence_length=128)
 
 def test_what_is_cut_and_left_out_is_never_silent(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        tell_of_losses({"reflections": 9, "truncated": 0, "left_out": 0}, OURS)
+        tell_of_losses({"reflections": 9, "truncated": 0, "left_out": 0, "longest": 90}, OURS)
         assert not caplog.messages
-        tell_of_losses({"reflections": 9, "truncated": 2, "left_out": 1}, OURS)
+        tell_of_losses({"reflections": 9, "truncated": 2, "left_out": 1, "longest": 1260}, OURS)
     (message,) = caplog.messages
     assert message.startswith("training.max_sequence_length: 2 of 9 answers are cut at 128 tokens, 1 reflections")
+    assert message.endswith("1260 would hold all of them")
 
 
 def test_the_last_line_of_a_worker_that_failed_is_told() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -13,6 +13,7 @@ from memo_ray.config.training import TrainingConfig
 from memo_ray.errors import ConfigError
 from memo_ray.evaluation.experiments.experiment import gather, is_experiment, load_experiment, merged, names, write_rows
 from memo_ray.evaluation.paper import BENCHMARKS, paper_value, rows
+from memo_ray.evaluation.report.experiment_page import curves, pivot
 
 NEEDS = {"table16": (ProtocolConfig, "kind"), "table20": (TrainingConfig, "lora")}
 """Experiments on what another part of the platform must know first."""
@@ -120,15 +121,60 @@ def test_rows_are_gathered_and_missing_ones_are_said(tmp_path: Path) -> None:
     done = experiment.runs[1].config
     report = tmp_path / done.name / "report"
     report.mkdir(parents=True)
-    (report / "comparison.json").write_text(json.dumps({"systems": [{"system": "no_context", "accuracy_mean": 0.5}]}))
+    row = {"system": "no_context", "corpus": "narrativeqa", "accuracy_mean": 0.5, "best": True}
+    (report / "comparison.json").write_text(json.dumps({"systems": [row]}))
     found = list(gather(experiment))
     assert len(found) == 6
     assert found[1] == {
-        "executive": "qwen", "benchmark": "narrativeqa", "system": "no_context", "accuracy_mean": 0.5,
+        "executive": "qwen", "benchmark": "narrativeqa", "system": "no_context", "corpus": "narrativeqa",
+        "accuracy_mean": 0.5, "best": True,
     }  # fmt: skip
     assert "memo run has not finished table13-qwen-browsecomp_plus" in found[0]["missing"]
-    lines = Path(write_rows(experiment)).read_text().splitlines()
+    table, page = write_rows(experiment).splitlines()
+    lines = Path(table).read_text().splitlines()
     assert lines[0].startswith("executive,benchmark,missing,system") and len(lines) == 7
+    html = Path(page).read_text()
+    assert "<script" not in html and '<td class="best">50.00</td>' in html and html.count("has not finished") == 5
+    assert f'href="{done.name}/report/comparison.html"' in html
+
+
+def result(system: str, corpus: str, accuracy: float, best: bool = False, **labels: str) -> dict[str, Any]:
+    spread = {"accuracy_std": 0.01, "paper_accuracy": 0.4, "input_tokens": 100.0, "output_tokens": 10.0}
+    return {**labels, "system": system, "corpus": corpus, "accuracy_mean": accuracy, "best": best, **spread}
+
+
+def test_the_page_has_a_row_for_what_was_varied_and_a_curve_over_what_is_a_number() -> None:
+    rows = [
+        result(system, corpus, 0.5 - 0.1 * place, place == 0, noise=noise, benchmark=corpus)
+        for noise in ("0n", "1n", "2n")
+        for corpus in ("musique", "bcp")
+        for place, system in enumerate(("memo", "bm25"))
+    ]
+    table = pivot(["noise", "benchmark"], rows)
+    # The benchmark is the corpus, so it is no row of its own.
+    assert table.heads == ["noise", "system"] and table.corpora == ["musique", "bcp"]
+    assert [labels for labels, _ in table.rows][:3] == [["0n", "memo"], ["0n", "bm25"], ["1n", "memo"]]
+    assert [[spot is not None and spot.best for spot in spots] for _, spots in table.rows] == [
+        [True] * 2,
+        [False] * 2,
+    ] * 3
+    drawn = curves(["noise", "benchmark"], rows)
+    assert [chart.caption for chart in drawn] == ["Accuracy by noise on musique", "Accuracy by noise on bcp"]
+    assert drawn[0].series == ["memo", "bm25"] and [x for x, _ in drawn[0].rows] == [0.0, 1.0, 2.0]
+
+
+def test_of_one_system_the_best_run_is_in_bold() -> None:
+    rows = [result("memo", "narrativeqa", share, True, merge=f"ties-{share}") for share in (0.3, 0.5)]
+    table = pivot(["merge"], rows)
+    assert [spot.best for _, (spot,) in table.rows if spot is not None] == [False, True]
+    assert curves(["merge"], rows) == []
+
+
+def test_over_the_size_of_a_corpus_the_cost_of_a_question_is_drawn_too() -> None:
+    rows = [result("memo", "musique", 0.5, True, size=size) for size in ("16x", "1x", "4x")]
+    accuracy, tokens = curves(["size"], rows)
+    assert [x for x, _ in tokens.rows] == [1.0, 4.0, 16.0] and tokens.rows[0][1] == [110.0]
+    assert accuracy.series == ["memo"]
 
 
 def test_a_step_left_out_is_put_beside_the_full_recipe(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def small(comparison: ComparisonConfig, judge: str, tiny_model: Path, place: Pat
 
 @pytest.mark.parametrize("name", [name for name in names() if name != "side_by_side"])
 def test_every_row_of_the_table_is_filled(
-    name: str, place: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, place: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster: None
 ) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setenv("BROWSECOMP_PLUS_CANARY", CANARY)

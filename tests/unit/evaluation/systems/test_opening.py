@@ -7,17 +7,12 @@ from typing import Any
 
 import pytest
 
-from memo_ray.config.cartridges import CartridgeTraining
 from memo_ray.config.comparison import ComparisonConfig
 from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.errors import ConfigError, GenerationError
-from memo_ray.evaluation.systems.cartridges import NOTE
 from memo_ray.evaluation.systems.opening import Models, open_system
-from memo_ray.evaluation.systems.reading import was_cut
-from memo_ray.evaluation.systems.system import Failed, Said
-from memo_ray.models.cartridge import folder_of
-from memo_ray.training.cartridge import train_cartridge
-from tests.unit.evaluation.systems.conftest import QUERIES, TEXTS, Ask, Echo
+from memo_ray.evaluation.systems.system import Said
+from tests.unit.evaluation.systems.conftest import QUERIES, Ask, Echo
 
 
 def opened(models: Models, **system: Any) -> Any:
@@ -52,19 +47,6 @@ def test_an_encoder_that_is_not_there(models: Models) -> None:
     embedding = {"engine": "transformers", "model": "./nowhere"}
     with pytest.raises(ConfigError, match=r"systems\.0\.embedding\.model: \./nowhere: no such folder"):
         opened(models, kind="dense", embedding=embedding)
-
-
-def test_cartridges_answer_over_the_caches_of_their_evidence(
-    models: Models, ask: Ask, tiny_model: Path, tmp_path: Path
-) -> None:
-    root = tmp_path / "cartridges"
-    settings = CartridgeTraining(tokens=8, samples=2)
-    train_cartridge(tiny_model, TEXTS["wall"][1], [("Who?", "Rolf")], settings, folder_of(root, "wall"))
-    found = ask(opened(models, kind="cartridge", base=str(tiny_model), adapters=str(root)))
-    assert isinstance(found["q1"], Said) and found["q1"].note == NOTE and not was_cut(NOTE)
-    assert found["q1"].cost.output_tokens <= 4 and found["q1"].retrieved == ["wall"]
-    # One has evidence without an adapter, one has none at all.
-    assert [row.reason for row in found.values() if isinstance(row, Failed)] == ["no_cartridge"] * 2
 
 
 def test_adapters_of_other_documents(models: Models, ask: Ask, tiny_model: Path, tmp_path: Path) -> None:
