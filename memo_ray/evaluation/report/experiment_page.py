@@ -12,7 +12,7 @@ from typing import Any
 from memo_ray.evaluation.report.highlights import Chart, chart_of
 from memo_ray.evaluation.report.report import environment
 
-NUMBER = re.compile(r"(\d+(?:\.\d+)?)[nx]?")
+NUMBER = re.compile(r"\d+(?:\.\d+)?[nx]?")
 """A variant that is a number: an epoch, as in `3`, or a multiple, as in `2n` and `16x`."""
 GROWS = "size"
 """The axis over which what a question costs is drawn, too."""
@@ -100,7 +100,7 @@ def curves(axes: Sequence[str], rows: Sequence[Row]) -> list[Chart]:
             tokens: dict[str, list[tuple[float, float]]] = {}
             for row in (row for row in rows if row["corpus"] == corpus and row.get("accuracy_mean") is not None):
                 labels = [*(row[name] for name in others), *([row["system"]] if len(systems) > 1 or not others else [])]
-                x = float(NUMBER.fullmatch(row[axis])[1])  # type: ignore[index]
+                x = float(row[axis].rstrip("nx"))
                 name = " / ".join(labels)
                 accuracy.setdefault(name, []).append((x, mean_of(row)))
                 tokens.setdefault(name, []).append((x, row["input_tokens"] + row["output_tokens"]))
