@@ -44,6 +44,13 @@ def test_what_cannot_be_done_changes_nothing(run: Workspace, wanted: str, how: s
     assert run.place.get(FILE) is None and run.place.get("run.yaml") == before
 
 
+def test_it_begins_with_the_epoch_that_stands_before_an_evaluation_has_said_it_again(run: Workspace) -> None:
+    """As after a first document, whose forgetting chose an epoch that is not the last."""
+    register(run, stored_results(run), done="forgot oars", epoch="epoch-1")
+    assert begun(run, find(run, "bell"), "retrain").before == ("isles@1",)
+    assert [memory.reference for memory in Registry(run.place).versions("isles")] == ["isles@1"]
+
+
 def test_a_run_without_a_memory_is_refused(run: Workspace) -> None:
     run.unnote(["training-law"])
     with pytest.raises(ConfigError, match="has no finished memory"):
