@@ -16,7 +16,7 @@ from memo_ray.console import Console
 from memo_ray.errors import ConfigError
 from memo_ray.pipeline import STAGES, Results
 from memo_ray.rows import Answer, Transcript
-from memo_ray.stage_state import next_command, unfinished
+from memo_ray.stage_state import next_command, stopped, unfinished
 from memo_ray.workspace import Workspace, open_run, shown
 
 
@@ -215,13 +215,15 @@ def status_row(workspace: Workspace, stage: str, name: str) -> dict[str, Any]:
 
 
 def status_of(workspace: Workspace) -> dict[str, Any]:
-    """The run with its stages as `status_rows` has them, what it has spent, and the command that goes on."""
+    """The run with its stages as `status_rows` has them, what it has spent, why its last command ended where no row
+    says that, and the command that goes on."""
     rows = status_rows(workspace)
     return {
         "run": workspace.config.name,
         "where": workspace.where,
         "stages": rows,
         "spent": dict(Account(workspace.config, workspace.place).spent()),
+        "stopped": stopped(workspace, rows),
         "next": next_command(workspace, rows),
     }
 
@@ -232,10 +234,12 @@ def status_text(workspace: Workspace, status: dict[str, Any]) -> str:
     lines = [f"run {status['run']} in {status['where']}", *(status_line(row) for row in status["stages"])]
     if status["spent"]:
         lines.append(f"  spent, with all attempts: {spent_text(status['spent'], workspace.config.currency)}")
+    if ended := status["stopped"]:
+        lines.append(f"  stopped    before its next stage    {ended['failed']}: {ended['error']}")
     if "running" in states:
         hint = f"   (again, while it runs; `memo stop {status['where']}` ends what runs on this machine)"
     else:
-        hint = "   (goes on where it stopped)" if states - {"finished"} else ""
+        hint = "   (goes on where it stopped)" if states - {"finished"} or ended else ""
     lines.append(f"next: {status['next']}{hint}")
     if states & {"failed", "begun"} and workspace.logs.is_dir():
         lines.append(f"Ray's logs of the last failure: {shown(str(workspace.logs))}")
