@@ -49,4 +49,4 @@ def main(stage: str, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(next(iter(sys.argv[1:]), "STAGE"), sys.argv[2:]))

@@ -18,7 +18,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from memo_ray.artifacts.place import is_remote
+from memo_ray.artifacts.place import Place, is_remote
 from memo_ray.artifacts.store import RECORD, Attempt
 from memo_ray.errors import BeingMade, MemoError
 from memo_ray.workspace import Workspace
@@ -116,7 +116,7 @@ def noted(work: Callable[Concatenate[Workspace, P], T]) -> Callable[Concatenate[
 
 def stopped(run: Workspace, rows: list[dict[str, Any]]) -> dict[str, str]:
     """The `error` that ended the run's last command and when it `failed`; empty unless it says more than `rows` do."""
-    found = json.loads(run.place.get(STOPPED) or b"{}")
+    found = read_note(run.place, STOPPED)
     told = {row.get("error") for row in rows}
     return {} if found.get("error") in told or any(row["state"] == "running" for row in rows) else found
 
@@ -158,10 +158,18 @@ def unfinished(run: Workspace, name: str) -> dict[str, Any]:
             if owner := found.child(folder).holder():
                 return {"state": "running", "host": owner.get("host", ""), "process": owner.get("process", 0)}
     fingerprint = run.current().get(name)
-    last = json.loads((fingerprint and found.child(fingerprint[:16]).get(NOTE)) or b"{}")
+    last = read_note(found.child(fingerprint[:16]), NOTE) if fingerprint else {}
     if "error" in last:
         return {"state": "failed", "error": last["error"], "failed": last["failed"]}
     return {"state": "begun" if last or run.store.begun(name) else "not begun"}
+
+
+def read_note(place: Place, name: str) -> dict[str, str]:
+    """A note; empty when there is none, or one that is damaged."""
+    try:
+        return dict(json.loads(place.get(name) or b"{}"))
+    except (ValueError, TypeError):
+        return {}
 
 
 def next_command(run: Workspace, rows: list[dict[str, Any]]) -> str:

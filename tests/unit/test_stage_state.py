@@ -157,3 +157,12 @@ def test_a_failed_attempt_is_told_once_and_another_process_is_none(workspace: Wo
     with pytest.raises(BeingMade):
         run_stage(workspace, BeingMade("process 7 on other is making corpus-law"))
     assert status_of(workspace)["stopped"] == {}
+
+
+def test_a_damaged_note_stops_no_status(workspace: Workspace) -> None:
+    workspace.place.put("stopped.json", b"{")
+    workspace.place.put(f"artifacts/{NAME}/{IDENTITY[:16]}/attempt.json", b"[1]")
+    assert status_of(workspace)["stages"][0]["state"] == "not begun"
+    workspace.place.put("spent/one.json", b'{"gpu_seconds"')
+    with pytest.raises(StoreError, match=r"spent/one\.json: is damaged; mend or remove it"):
+        status_of(workspace)
