@@ -31,7 +31,8 @@ COMMAND = "command"
 """A file of the run: with which command its last stage was begun."""
 STOPPED = "stopped.json"
 """A file of the run: when and why the last command that ran its stages ended early."""
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LONGEST = 300
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
