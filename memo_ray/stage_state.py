@@ -146,8 +146,10 @@ def attempted(
     """An attempt at an artefact, on the run's Ray cluster, shown and watched; and what is told of its seconds."""
     with watched(run, name, fingerprint) as watch:
         run.preflight()
-        with run.console.stage(name), run.ray(), run.store.attempt(name, stage, fingerprint, config, inputs) as attempt:
-            yield attempt, watch.begin(attempt)
+        with run.console.stage(name), run.ray():
+            run.look_ahead(stage)
+            with run.store.attempt(name, stage, fingerprint, config, inputs) as attempt:
+                yield attempt, watch.begin(attempt)
 
 
 def unfinished(run: Workspace, name: str) -> dict[str, Any]:

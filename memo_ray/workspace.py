@@ -46,6 +46,7 @@ class Workspace:
         self._ray_started = False
         self._checked = False
         self._trying = False
+        self._looked_ahead = False
         self.stages: Container[str] | None = None
         """The stages that this command may run; None: any."""
 
@@ -141,6 +142,18 @@ class Workspace:
         except OSError as error:
             raise EnvironmentProblem(f"root: {self.config.root}: {error.strerror}; choose another folder") from error
         self._checked = True
+
+    def look_ahead(self, stage: str) -> None:
+        """Name what the stages from `stage` on will ask of the run's cluster and can never get, once a command, before
+        any of them works. Raises MemoError."""
+        from memo_ray.ray_stages import connected
+
+        if self._looked_ahead or not connected():
+            return
+        from memo_ray.ray_room import check_room
+
+        check_room(self.config, [one for one in (stage, *LATER[stage]) if self.stages is None or one in self.stages])
+        self._looked_ahead = True
 
     def keep(self, name: str, text: str) -> None:
         """Write a file of the run in one step, so that a kill leaves the old one. Raises StoreError."""

@@ -46,7 +46,7 @@ def load_questions(given: str) -> tuple[list[Question], list[str]]:
     except FileNotFoundError:
         raise CorpusError(f"{given}: no such questions file; correct questions, or leave it out") from None
     except OSError as error:
-        raise CorpusError(f"{given}: the questions file cannot be read ({error.strerror})") from None
+        raise CorpusError(f"{given}: the questions file cannot be read ({error.strerror or error})") from None
     path = Path(given)  # of an object on S3 only the end counts
     questions: list[Question] = []
     unused: set[str] = set()
