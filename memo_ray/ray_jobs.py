@@ -21,6 +21,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from memo_ray.artifacts.place import is_remote
 from memo_ray.errors import ConfigError, EnvironmentProblem, MemoError
+from memo_ray.job import made_for
 from memo_ray.ray_dashboard import connect, follow, reached
 from memo_ray.stage_packages import part_for
 from memo_ray.standing import as_they_were, settings_digest, stands
@@ -158,7 +159,8 @@ def begin(client: JobSubmissionClient, run: Workspace, stage: str, environment: 
     number = 1
     while (name := f"{prefix(run, stage)}-{number}") in known:
         number += 1
-    command = shlex.join(["python", "-m", "memo_ray.job", stage, run.place.url, "--settings", settings_digest(run)])
+    checked = ["--settings", settings_digest(run), "--made-for", made_for()]
+    command = shlex.join(["python", "-m", "memo_ray.job", stage, run.place.url, *checked])
     end = time.monotonic() + AGENT_S
     while True:
         try:
