@@ -18,7 +18,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from memo_ray.artifacts.place import Place, is_remote
+from memo_ray.artifacts.place import Place
 from memo_ray.artifacts.store import RECORD, Attempt
 from memo_ray.errors import BeingMade, MemoError
 from memo_ray.workspace import Workspace
@@ -182,8 +182,7 @@ def next_command(run: Workspace, rows: list[dict[str, Any]]) -> str:
         return f"memo serve {run.where}"
     if "running" in states:
         return f"memo status {run.where}"
-    settings = f"{run.where}/run.yaml" if not is_remote(run.place.url) else "run.yaml"
-    return f"{(run.place.get(COMMAND) or b'memo run').decode()} {settings}"
+    return f"{(run.place.get(COMMAND) or b'memo run').decode()} {run.where}/run.yaml"
 
 
 def reason(error: BaseException) -> str:

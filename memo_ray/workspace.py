@@ -192,6 +192,20 @@ class Workspace:
         yield
 
 
+def load_settings(where: str, overrides: tuple[str, ...] = ()) -> RunConfig:
+    """The run of a YAML file at a path or an `s3://` address, as that which lies beside a run's artefacts.
+
+    Raises ConfigError with one line a mistake, StoreError.
+    """
+    if not is_remote(where):
+        return load_run(where, overrides)
+    folder, _, name = where.rpartition("/")
+    content = open_place(folder).get(name) if Path(name).suffix in {".yaml", ".yml"} else None
+    if content is None:
+        raise ConfigError(f"{where}: no such file; give a run's YAML file, as s3://bucket/prefix/NAME/run.yaml")
+    return read_run(content, where, overrides)
+
+
 def open_run(name: str, console: Console) -> Workspace:
     """The run meant by a folder, an `s3://` URL, a YAML file, or a name under runs/.
 
