@@ -14,7 +14,7 @@ from typing import Any
 
 from memo_ray.artifacts.store import Artifact
 from memo_ray.config.comparison import ComparisonConfig
-from memo_ray.errors import GenerationError
+from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.evaluation import metrics, official
 from memo_ray.evaluation.asked import evenly, hop_kind
 from memo_ray.evaluation.judging.agreement import load_labelled, measure
@@ -28,8 +28,10 @@ from memo_ray.models.openai import OpenAIChatModel
 from memo_ray.progress import Progress
 from memo_ray.rows import Chunk, Document, Question, Reject, SystemAnswer
 
-RETRIEVED = 9
-"""Documents among which the evidence is looked for."""
+NO_QUESTIONS = (
+    "evaluation.comparison: there is no question to compare systems on; name a file in corpora.NAME.questions, "
+    "or leave comparison out"
+)
 
 
 @dataclass
@@ -68,8 +70,8 @@ def compare(
     """Every system of `config` on every corpus's questions under every seed, judged, with its table.
 
     `folder` keeps answers and indexes for a later try. A system that fails fails alone, and its questions are
-    rejects. `models` are closed at the end. Raises GenerationError when no system answered anything, ConfigError for
-    settings that cannot be used.
+    rejects. `models` are closed at the end. Raises GenerationError when no system answered anything or the judge never
+    replied, ConfigError for settings that cannot be used and corpora without a question.
     """
     return asyncio.run(_compare(config, models, corpora, folder, progress))
 
@@ -81,6 +83,8 @@ async def _compare(
     folder: Path,
     progress: Progress,
 ) -> Compared:
+    if not any(queries for _, queries in corpora):
+        raise ConfigError(NO_QUESTIONS)
     compared = Compared()
     judge = Judge(OpenAIChatModel(config.judge.model), config.judge) if config.judge else None
     runs: list[Ran] = []
@@ -100,12 +104,17 @@ async def _compare(
                 compared.rejects += rejects_of(ran, queries)
         if not compared.answers:
             raise GenerationError(f"evaluation.comparison: no system answered: {compared.rejects[0].detail}")
+        compared.rejects += unjudged(compared.answers)
+        lost = next((row.reason for row in compared.answers if row.verdict == "unjudged"), "")
+        if judge is not None and lost and not judge.replies:
+            raise GenerationError(
+                f"evaluation.comparison.judge: judged nothing: {lost}; answers are kept, so the same command goes on"
+            )
         compared.facts = await facts_of(config, judge, runs)
     finally:
         for model in (judge, models.executive, models.memory):
             if model is not None:
                 await model.close()
-    compared.rejects += unjudged(compared.answers)
     compared.table = tabulate(config, runs, compared.answers)
     return compared
 
@@ -149,7 +158,7 @@ def answer_row(ran: Ran, seed: int, query: Query, said: Said, found: Verdict | N
         exact_match=plain.exact_match,
         token_f1=plain.f1,
         support_f1=official.support_f1(said.retrieved, query.evidence),
-        retrieved=said.retrieved[:RETRIEVED],
+        retrieved=said.retrieved,
         evidence=query.evidence,
         note=said.note,
         lost=lost_at(query, said) if right is False else "",
