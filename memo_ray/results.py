@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memo_ray.accounts import Account, spent_text
-from memo_ray.artifacts.place import Location
+from memo_ray.artifacts.place import Location, Place
 from memo_ray.artifacts.registry import Registry
 from memo_ray.artifacts.store import Artifact
 from memo_ray.console import Console
@@ -49,6 +49,8 @@ def finish(
             write_report(folder, summary, results.all(), answers, transcripts, config)
             if evaluation:
                 copy_comparison(evaluation, folder / "report")
+        if evaluation:
+            remove_other_comparison(workspace.place, evaluation)
     return summary
 
 
@@ -82,6 +84,13 @@ def copy_comparison(evaluation: Artifact, folder: Path) -> None:
     for entry in evaluation.record.files:
         if entry.path.startswith("comparison/"):
             shutil.copyfile(evaluation.path(entry.path), folder / Path(entry.path).name)
+
+
+def remove_other_comparison(place: Place, evaluation: Artifact) -> None:
+    """Remove the pages of a comparison that earlier settings asked for and those of `evaluation` do not."""
+    if not any(entry.path.startswith("comparison/") for entry in evaluation.record.files):
+        for kind in ("html", "csv", "json", "tex"):
+            place.remove(f"report/comparison.{kind}")
 
 
 def earlier_seconds(workspace: Workspace) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from memo_ray.artifacts.place import open_place
 from memo_ray.artifacts.store import Store
 from memo_ray.config.comparison import ComparisonConfig
 from memo_ray.config.loading import validate
@@ -19,7 +20,8 @@ from memo_ray.errors import ConfigError, CorpusError
 from memo_ray.evaluation.recall import given_epoch
 from memo_ray.evaluation.served_comparison import check_keys, check_questions, compare_systems
 from memo_ray.progress import unheard
-from memo_ray.rows import Chunk, Document, Question, SystemAnswer
+from memo_ray.results import remove_other_comparison
+from memo_ray.rows import Answer, Chunk, Document, Question, SystemAnswer
 from tests.unit.evaluation.conftest import Make
 from tests.unit.evaluation.endpoint import endpoint
 
@@ -62,6 +64,14 @@ def test_rows_facts_and_pages_are_in_the_artefact(make: Make, tmp_path: Path) ->
     pages = {entry.path for entry in made.record.files if entry.path.startswith("comparison/")}
     assert pages == {f"comparison/comparison.{kind}" for kind in ("html", "csv", "json", "tex")}
     assert "publish no text" in made.path("comparison/comparison.html").read_text()
+
+
+def test_pages_of_a_comparison_go_with_the_settings_that_asked_for_it(make: Make, tmp_path: Path) -> None:
+    place = open_place(tmp_path / "run")
+    for name in ("comparison.html", "comparison.json", "answers.csv"):
+        place.put(f"report/{name}", b"x")
+    remove_other_comparison(place, make("evaluation", "isles", {"answers": ([], Answer)}))
+    assert [path.name for path in (tmp_path / "run" / "report").iterdir()] == ["answers.csv"]
 
 
 def test_keys_are_checked_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:

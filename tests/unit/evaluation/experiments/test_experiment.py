@@ -10,10 +10,12 @@ from memo_ray.config.comparison import SystemConfig
 from memo_ray.config.loading import load_run
 from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.config.training import TrainingConfig
+from memo_ray.console import Console
 from memo_ray.errors import ConfigError
 from memo_ray.evaluation.experiments.experiment import gather, is_experiment, load_experiment, merged, names, write_rows
 from memo_ray.evaluation.paper import BENCHMARKS, paper_value, rows
 from memo_ray.evaluation.report.experiment_page import curves, pivot
+from memo_ray.workspace import Workspace
 
 NEEDS = {"table16": (ProtocolConfig, "kind"), "table20": (TrainingConfig, "lora")}
 """Experiments on what another part of the platform must know first."""
@@ -136,6 +138,24 @@ def test_rows_are_gathered_and_missing_ones_are_said(tmp_path: Path) -> None:
     html = Path(page).read_text()
     assert "<script" not in html and '<td class="best">50.00</td>' in html and html.count("has not finished") == 5
     assert f'href="{done.name}/report/comparison.html"' in html
+
+
+def test_a_report_of_earlier_settings_is_not_among_the_rows(tmp_path: Path) -> None:
+    experiment = load_experiment("table13", (f"root={tmp_path}",))
+    with Workspace(experiment.runs[0].config, Console(quiet=True)) as run:
+        run.keep("report/comparison.json", '{"systems": [{"system": "no_context", "corpus": "browsecomp_plus"}]}')
+        with run.store.attempt("evaluation", "evaluation", "0" * 64, {}, {}):
+            pass
+        run.note("evaluation", "0" * 64)
+        assert "missing" not in next(gather(experiment))
+        # Other documents: the corpus is made anew, and the evaluation has not come to it so far.
+        run.note("corpus-browsecomp_plus", "1" * 64)
+        assert "has not finished table13-qwen-browsecomp_plus" in next(gather(experiment))["missing"]
+        run.note("evaluation", "2" * 64)
+        assert "missing" in next(gather(experiment))
+    _, page = write_rows(experiment).splitlines()
+    html = Path(page).read_text()
+    assert html.count("has not finished") == 6 and "comparison.html" not in html
 
 
 def result(system: str, corpus: str, accuracy: float, best: bool = False, **labels: str) -> dict[str, Any]:
