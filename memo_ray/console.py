@@ -25,6 +25,7 @@ from rich.progress import (
 
 from memo_ray import json_log
 from memo_ray.artifacts.store import Artifact
+from memo_ray.rows import Reject
 
 
 class Console:
@@ -51,6 +52,8 @@ class Console:
         seconds = artifact.record.cost.get("seconds", 0)
         if not self._in_json("finished", seconds=seconds, rows=artifact.record.rows):
             self.rich.print(f"  [green]✓[/] {name:<22} {seconds:6.0f} s  {rows_of(artifact)}", soft_wrap=True)
+        if artifact.record.facts.get("question_rejects"):
+            self.say(set_aside(artifact))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -92,6 +95,13 @@ class Console:
         if self._json and not self.rich.quiet:
             json_log.write(message, **fields)
         return self._json
+
+
+def set_aside(artifact: Artifact) -> str:
+    """How many of a corpus's questions cannot be asked, and what is wrong with the first of them."""
+    row = next(row for row in artifact.rows("rejects", Reject) if row.step != "documents")
+    first = row.detail if row.detail.startswith(row.row_id) else f"{row.row_id}: {row.detail}"
+    return f"    {artifact.record.facts['question_rejects']:,} set aside of what was to be asked; the first: {first}"
 
 
 def rows_of(artifact: Artifact) -> str:

@@ -87,9 +87,9 @@ def check_paper(row: str | None, key: str) -> None:
     """Raise ConfigError for a row of which the paper publishes nothing: its column would be empty without a word."""
     if row is not None and row not in known():
         alike = sorted(name for name in known() if name.split("/")[0] == row.split("/")[0])
-        raise ConfigError(
-            f"{key}: {row}: the paper has no such values; there are {', '.join(alike or sorted(known()))}"
-        )
+        tables = sorted({int(name.split("/")[0]) for name in known()})
+        there = ", ".join(alike) or f"those of Tables {', '.join(map(str, tables))}"
+        raise ConfigError(f"{key}: {row}: the paper publishes no such values; there are {there}")
 
 
 def check_questions(corpora: Sequence[CorpusConfig]) -> None:
