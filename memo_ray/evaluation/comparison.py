@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from memo_ray.evaluation.systems.system import Corpus, Failed, Query, Said
 from memo_ray.evaluation.tabulation import Table, tabulate
 from memo_ray.models.openai import OpenAIChatModel
 from memo_ray.progress import Progress
-from memo_ray.rows import Chunk, Document, Question, Reject, SystemAnswer
+from memo_ray.rows import Chunk, Document, Question, Reject, SystemAnswer, content_id
 
 NO_QUESTIONS = (
     "evaluation.comparison: there is no question to compare systems on; name a file in corpora.NAME.questions, "
@@ -53,6 +54,17 @@ def corpora_of(artefacts: Mapping[str, Artifact], most: int | None) -> list[tupl
         chosen = evenly(rows, most) if most is not None else rows
         found.append((corpus, [query_of(row) for row in chosen]))
     return found
+
+
+def pooled(name: str, corpora: Sequence[tuple[Corpus, Sequence[Query]]]) -> tuple[Corpus, list[Query]]:
+    """All corpora as one called `name`. Raises ConfigError for an id that two of their questions have."""
+    parts, queries = [corpus for corpus, _ in corpora], [query for _, asked in corpora for query in asked]
+    twice = [name for name, count in Counter(query.question_id for query in queries).items() if count > 1]
+    if twice:
+        raise ConfigError(f"evaluation.comparison.together: two corpora have a question {twice[0]}; rename one of them")
+    documents = [row for corpus in parts for row in corpus.documents]
+    chunks = [row for corpus in parts for row in corpus.chunks]
+    return Corpus(name, content_id(*(corpus.digest for corpus in parts)), documents, chunks), queries
 
 
 def query_of(row: Question) -> Query:
@@ -85,6 +97,8 @@ async def _compare(
 ) -> Compared:
     if not any(queries for _, queries in corpora):
         raise ConfigError(NO_QUESTIONS)
+    if config.together is not None:
+        corpora = [pooled(config.together, corpora)]
     compared = Compared()
     judge = Judge(OpenAIChatModel(config.judge.model), config.judge) if config.judge else None
     runs: list[Ran] = []
@@ -191,7 +205,8 @@ def unjudged(answers: Sequence[SystemAnswer]) -> list[Reject]:
 
 
 async def facts_of(config: ComparisonConfig, judge: Judge | None, runs: Sequence[Ran]) -> dict[str, Any]:
-    """What the record keeps beside the rows: which systems failed, and how far the judge agrees with people."""
+    """What the record keeps beside the rows: which systems failed, how far the judge agrees with people, and what this
+    try spent on it."""
     facts: dict[str, Any] = {
         "failed_systems": {f"{ran.system}/{ran.corpus}": ran.problem for ran in runs if ran.problem}
     }
@@ -199,4 +214,5 @@ async def facts_of(config: ComparisonConfig, judge: Judge | None, runs: Sequence
         facts["judge"] = {"model": judge.name}
         if config.judge.labelled:
             facts["judge"] |= asdict(await measure(judge, load_labelled(config.judge.labelled)))
+        facts["judge"] |= {"replies": judge.replies, "tokens": [judge.input_tokens, judge.output_tokens]}
     return facts

@@ -46,13 +46,13 @@ class Verdict:
 class Judge:
     """Judges answers over one ChatModel. The same answer to the same question is judged once.
 
-    `replies`: how many the model has given so far, verdicts or not; 0 after a verdict that could not be had is an
-    outage.
+    `replies`: how many the model has given so far, verdicts or not, with the tokens of all; 0 after a verdict that
+    could not be had is an outage.
     """
 
     def __init__(self, model: ChatModel, config: JudgeConfig) -> None:
         self.name = model.name
-        self.replies = 0
+        self.replies = self.input_tokens = self.output_tokens = 0
         # Thousands of answers come at once. Those that wait for their turn wait here: only what is under way stalls.
         self._places = asyncio.Semaphore(config.model.concurrency)
         self._model = model
@@ -108,6 +108,8 @@ class Judge:
             except TimeoutError:
                 raise GenerationError(f"judge: no answer within {self._config.timeout_s:g} s") from None
         self.replies += 1
+        self.input_tokens += reply.input_tokens
+        self.output_tokens += reply.output_tokens
         return reply
 
 

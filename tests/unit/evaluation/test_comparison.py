@@ -15,7 +15,7 @@ from memo_ray.config.comparison import ComparisonConfig
 from memo_ray.config.models import OpenAIModel
 from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.errors import ConfigError, GenerationError
-from memo_ray.evaluation.comparison import Compared, compare, corpora_of
+from memo_ray.evaluation.comparison import Compared, compare, corpora_of, pooled
 from memo_ray.evaluation.report.exports import as_csv, as_json, as_latex
 from memo_ray.evaluation.report.side_by_side import browse, by_kind, listed, losses, write_comparison
 from memo_ray.evaluation.systems.opening import Models
@@ -188,6 +188,21 @@ def test_all_that_was_shown_counts_in_the_recall_of_retrieval(make: Make, tmp_pa
     assert listed(names) == [*names[:9], "3 more"] and listed(names[:9]) == names[:9]
 
 
+def test_two_corpora_asked_as_one(isles: Artifact, tmp_path: Path) -> None:
+    (corpus, queries) = corpora_of({"a": isles}, None)[0]
+    halves = [
+        (replace(corpus, name=name, documents=corpus.documents[part], chunks=corpus.chunks[part]), queries[part])
+        for name, part in (("a", slice(0, 2)), ("b", slice(2, 4)))
+    ]
+    whole, asked = pooled("musique", halves)
+    assert (whole.name, whole.documents, whole.chunks) == ("musique", corpus.documents, corpus.chunks)
+    assert asked == queries and whole.digest not in (corpus.digest, pooled("x", halves[:1])[0].digest)
+    with pytest.raises(ConfigError, match=r"together: two corpora have a question q-wall"):
+        pooled("musique", [halves[0], halves[0]])
+    table = run(isles, tmp_path, together="whole", seeds=[0]).table
+    assert table is not None and table.corpora == ["whole"]
+
+
 def test_corpora_without_a_question_are_said_at_once(make: Make, tmp_path: Path) -> None:
     tables: Any = {"documents": ([], Document), "chunks": ([], Chunk), "questions": ([], Question)}
     with pytest.raises(ConfigError, match=r"there is no question to compare systems on; name a file in corpora\.NAME"):
@@ -238,6 +253,8 @@ def test_agreement_with_people_is_in_the_facts(isles: Artifact, tmp_path: Path) 
     compared = run(isles, tmp_path, labelled=str(labelled))
     assert compared.facts["judge"]["accuracy"] == pytest.approx(2 / 3)
     assert compared.facts["judge"]["called_wrong_wrongly"] == 1
+    # Two answers to each of four questions are different, and three are labelled.
+    assert compared.facts["judge"]["replies"] == 11 and compared.facts["judge"]["tokens"] == [1100, 110]
 
 
 def test_exports_hold_the_same_figures(isles: Artifact, tmp_path: Path) -> None:

@@ -82,6 +82,24 @@ def test_every_paper_row_that_is_asked_for_is_published() -> None:
                 assert any(paper_value(str(wanted), row["system"], b) is not None for row in rows() for b in BENCHMARKS)
 
 
+def test_merges_of_two_halves_stand_beside_the_papers_values_of_the_whole() -> None:
+    for name in ("table6", "table12"):
+        for run in load_experiment(name).runs:
+            comparison = run.config.evaluation.comparison
+            assert comparison is not None and comparison.paper is not None
+            (asked,) = {comparison.together or corpus.name for corpus in run.config.corpora}
+            assert paper_value(comparison.paper, "memo", asked) is not None
+
+
+def test_each_executive_is_shown_what_its_own_context_holds() -> None:
+    for name in ("table2", "table4", "table6", "table13"):
+        for run in load_experiment(name).runs:
+            comparison = run.config.evaluation.comparison
+            assert comparison is not None
+            expected = {"qwen": 32_768, "gemini": 1_048_576}[run.labels["executive"]]
+            assert comparison.reader.context_tokens == expected
+
+
 def test_overrides_reach_every_run() -> None:
     experiment = load_experiment("table13", ("training.base=embedded", "evaluation.comparison.questions=5"))
     assert {run.config.training.base for run in experiment.runs} == {"embedded"}
