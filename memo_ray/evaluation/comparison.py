@@ -81,9 +81,9 @@ def compare(
 ) -> Compared:
     """Every system of `config` on every corpus's questions under every seed, judged, with its table.
 
-    `folder` keeps answers and indexes for a later try. A system that fails fails alone, and its questions are
-    rejects. `models` are closed at the end. Raises GenerationError when no system answered anything or the judge never
-    replied, ConfigError for settings that cannot be used and corpora without a question.
+    `folder` keeps answers, the judge's replies and indexes for a later try. A system that fails fails alone, and its
+    questions are rejects. `models` are closed at the end. Raises GenerationError when no system answered anything or
+    the judge never replied, ConfigError for settings that cannot be used and corpora without a question.
     """
     return asyncio.run(_compare(config, models, corpora, folder, progress))
 
@@ -100,7 +100,7 @@ async def _compare(
     if config.together is not None:
         corpora = [pooled(config.together, corpora)]
     compared = Compared()
-    judge = Judge(OpenAIChatModel(config.judge.model), config.judge) if config.judge else None
+    judge = Judge(OpenAIChatModel(config.judge.model, folder / "judge.jsonl"), config.judge) if config.judge else None
     runs: list[Ran] = []
     try:
         for corpus, queries in corpora:
@@ -205,8 +205,8 @@ def unjudged(answers: Sequence[SystemAnswer]) -> list[Reject]:
 
 
 async def facts_of(config: ComparisonConfig, judge: Judge | None, runs: Sequence[Ran]) -> dict[str, Any]:
-    """What the record keeps beside the rows: which systems failed, how far the judge agrees with people, and what this
-    try spent on it."""
+    """What the record keeps beside the rows: which systems failed, how far the judge agrees with people, and what all
+    its replies cost, those kept from an earlier try included."""
     facts: dict[str, Any] = {
         "failed_systems": {f"{ran.system}/{ran.corpus}": ran.problem for ran in runs if ran.problem}
     }

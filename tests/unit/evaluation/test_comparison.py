@@ -161,6 +161,24 @@ def test_a_judge_that_never_replies_is_an_outage_and_not_a_result(isles: Artifac
     assert accuracy(run(isles, tmp_path, executive=counted))["bm25"] == 1.0 and len(asked) == before
 
 
+def test_verdicts_are_kept_as_answers_are(isles: Artifact, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def counted(prompt: str) -> str:
+        asked.append(prompt)
+        return judge(prompt)
+
+    first = run(isles, tmp_path, judge=counted)
+    before = len(asked)
+    again = run(isles, tmp_path, judge=counted)
+    assert before and len(asked) == before and again.answers == first.answers
+
+
+def test_half_a_surrogate_pair_in_a_verdict_is_no_crash(isles: Artifact, tmp_path: Path) -> None:
+    compared = run(isles, tmp_path, judge=lambda prompt: '{"reason": "\\ud800x\ud800", "score": 1}', seeds=[0])
+    assert {row.reason for row in compared.answers} == {"x?"}
+
+
 def test_two_names_that_look_alike_as_folders_are_two_systems(isles: Artifact, tmp_path: Path) -> None:
     systems = [{"kind": "no_context", "name": "a b"}, {"kind": "bm25", "name": "a_b"}]
     assert accuracy(run(isles, tmp_path, systems=systems, seeds=[0])) == {"a b": 0.0, "a_b": 1.0}
