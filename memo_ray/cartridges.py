@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -91,8 +92,8 @@ def train_cartridges(
         raise ConfigError(f"{workspace.where}: has no finished synthesis; `memo run --until synthesis` first")
     key = "base" if base else "serving.executive.model"
     source = resolve(base or weights_of(workspace.config.serving, "--base"), None, key)
-    made = {name: artifact.record.digest for name, artifact in results.synthesis.items()} | {"base": source.digest}
-    identity = fingerprint("cartridge", VERSION, settings.model_dump(mode="json"), made)
+    sources = {name: artifact.record.digest for name, artifact in results.synthesis.items()} | {"base": source.digest}
+    identity = fingerprint("cartridge", VERSION, settings.model_dump(mode="json"), sources)
     place = workspace.place.child(f"cartridges/{identity[:16]}")
     todo = []
     for name, synthesis in results.synthesis.items():
@@ -102,6 +103,7 @@ def train_cartridges(
     if not todo:
         raise TrainingError(f"{workspace.where}: no reflection has a document to stand for; look at the ledger")
     facts: dict[str, dict[str, Any]] = json.loads(place.get("cartridges.json") or b"{}")
+    began, made = time.monotonic(), 0
     with workspace.console.stage("cartridges"):
         for number, (document, text, found) in enumerate(todo):
             workspace.console.progress(number, len(todo), document)
@@ -111,6 +113,9 @@ def train_cartridges(
             with place.storing(stored) as folder:
                 facts[document] = asdict(train_cartridge(source.path, text, found, settings, folder))
             place.put("cartridges.json", json.dumps(facts).encode())
+            made += 1
+    seconds = time.monotonic() - began if made else None
+    workspace.console.done("cartridges", seconds, {"cartridges": len(todo)})
     return place.url, facts
 
 

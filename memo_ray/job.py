@@ -23,7 +23,7 @@ def main(stage: str, arguments: list[str]) -> int:
     from memo_ray.continual.registering import register
     from memo_ray.json_log import failed
     from memo_ray.pipeline import run_stages
-    from memo_ray.quiet import quiet_ray
+    from memo_ray.quiet import quiet_libraries
     from memo_ray.results import finish, stored_results
     from memo_ray.standing import note_finished, settings_digest
     from memo_ray.workspace import open_run
@@ -32,7 +32,7 @@ def main(stage: str, arguments: list[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="the run's folder or s3:// address, with its run.yaml")
     parser.add_argument("--settings", metavar="DIGEST", help="do nothing unless run.yaml still has this digest")
     options = parser.parse_args(arguments)
-    quiet_ray()
+    quiet_libraries()
     try:
         with open_run(options.run, Console()) as run:
             settings = settings_digest(run)
