@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from memo_ray.artifacts.place import Place
 from memo_ray.config.models import ModelConfig, OpenAIModel
 from memo_ray.config.run import RunConfig
-from memo_ray.errors import SpendingLimitReached
+from memo_ray.errors import SpendingLimitReached, StoreError
 from memo_ray.models.spending import money
 
 HOUR = 3600.0
@@ -48,10 +48,13 @@ class Account:
         self._place = place.child("spent")
 
     def spent(self) -> Counter[str]:
-        """The sum over all attempts."""
+        """The sum over all attempts. Raises StoreError."""
         total: Counter[str] = Counter()
         for name in self._place.names():
-            total.update(json.loads(self._place.get(name) or b"{}"))
+            try:
+                total.update(json.loads(self._place.get(name) or b"{}"))
+            except (ValueError, TypeError) as error:
+                raise StoreError(f"{self._place.url}/{name}: is damaged; mend or remove it") from error
         return total
 
     def keep(self, attempt: str, amounts: Mapping[str, float]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,7 +28,7 @@ from memo_ray.workspace import Workspace, open_run
 if TYPE_CHECKING:
     from memo_ray.pipeline import Results
 
-VERSION = 1
+VERSION = 2
 """Raised when training changes what it makes."""
 
 
@@ -82,7 +83,7 @@ def train_cartridges(
     other, on its GPU if it has one. Raises ConfigError for a run without reflections and for an executive without
     weights here, TrainingError when no document has reflections.
     """
-    from memo_ray.models.cartridge import folder_of
+    from memo_ray.models.cartridge import FACTS, folder_of
     from memo_ray.models.sources import resolve
     from memo_ray.training.cartridge import pairs_by_document, train_cartridge
 
@@ -91,8 +92,8 @@ def train_cartridges(
         raise ConfigError(f"{workspace.where}: has no finished synthesis; `memo run --until synthesis` first")
     key = "base" if base else "serving.executive.model"
     source = resolve(base or weights_of(workspace.config.serving, "--base"), None, key)
-    made = {name: artifact.record.digest for name, artifact in results.synthesis.items()} | {"base": source.digest}
-    identity = fingerprint("cartridge", VERSION, settings.model_dump(mode="json"), made)
+    sources = {name: artifact.record.digest for name, artifact in results.synthesis.items()} | {"base": source.digest}
+    identity = fingerprint("cartridge", VERSION, settings.model_dump(mode="json"), sources)
     place = workspace.place.child(f"cartridges/{identity[:16]}")
     todo = []
     for name, synthesis in results.synthesis.items():
@@ -101,7 +102,8 @@ def train_cartridges(
         todo += [(document, texts[document], found) for document, found in pairs.items() if document in texts]
     if not todo:
         raise TrainingError(f"{workspace.where}: no reflection has a document to stand for; look at the ledger")
-    facts: dict[str, dict[str, Any]] = json.loads(place.get("cartridges.json") or b"{}")
+    facts: dict[str, dict[str, Any]] = json.loads(place.get(FACTS) or b"{}")
+    began, made = time.monotonic(), 0
     with workspace.console.stage("cartridges"):
         for number, (document, text, found) in enumerate(todo):
             workspace.console.progress(number, len(todo), document)
@@ -110,7 +112,10 @@ def train_cartridges(
                 continue
             with place.storing(stored) as folder:
                 facts[document] = asdict(train_cartridge(source.path, text, found, settings, folder))
-            place.put("cartridges.json", json.dumps(facts).encode())
+            place.put(FACTS, json.dumps(facts).encode())
+            made += 1
+    seconds = time.monotonic() - began if made else None
+    workspace.console.done("cartridges", seconds, {"cartridges": len(todo)})
     return place.url, facts
 
 

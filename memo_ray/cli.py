@@ -31,9 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     # Only now: the verbs' module brings in pydantic and the artefact store.
     from memo_ray.errors import MemoError
     from memo_ray.json_log import failed
-    from memo_ray.quiet import json_alone, quiet_ray
+    from memo_ray.quiet import json_alone, quiet_libraries
 
-    quiet_ray()
+    quiet_libraries()
     try:
         with json_alone() if getattr(options, "json", False) else nullcontext():
             home = importlib.import_module(HOMES.get(options.verb, "memo_ray.commands"))

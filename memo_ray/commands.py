@@ -9,13 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from memo_ray.config.loading import load_run
 from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
 from memo_ray.errors import ConfigError, MemoError
 from memo_ray.pipeline import STAGES, run_stages
 from memo_ray.quiet import print_json
-from memo_ray.workspace import Workspace, open_run
+from memo_ray.workspace import Workspace, load_settings, open_run
 
 
 def init(options: Namespace) -> int:
@@ -37,7 +36,7 @@ def run(options: Namespace) -> int:
         raise ConfigError("--only: is one stage alone; leave out --from and --until, or --only")
     if is_experiment(options.config):
         return run_experiment(options)
-    return run_config(load_run(options.config, tuple(options.overrides)), options)
+    return run_config(load_settings(options.config, tuple(options.overrides)), options)
 
 
 def run_experiment(options: Namespace) -> int:
@@ -109,7 +108,7 @@ def plan(options: Namespace) -> int:
 
     rate = both(options, "prefill_rate", "decode_rate")
     price = both(options, "price_input", "price_output")
-    config = load_run(options.config, tuple(options.overrides))
+    config = load_settings(options.config, tuple(options.overrides))
     plans = plan_run(
         config,
         options.measured,
@@ -179,7 +178,7 @@ def submit(options: Namespace) -> int:
     from memo_ray.ray_jobs import stop
     from memo_ray.ray_jobs import submit as submit_jobs
 
-    workspace = Workspace(load_run(options.config, tuple(options.overrides)), Console())
+    workspace = Workspace(load_settings(options.config, tuple(options.overrides)), Console())
     if options.stop:
         stopped = stop(workspace, options.address)
         print("\n".join(f"{job}: stopped" for job in stopped) or "no job of this run is under way")

@@ -8,7 +8,7 @@ stage prints a line when it starts and when it ends. With MEMO_LOG=json every li
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,7 @@ from rich.progress import (
 
 from memo_ray import json_log
 from memo_ray.artifacts.store import Artifact
+from memo_ray.rows import Reject
 
 
 class Console:
@@ -42,15 +43,22 @@ class Console:
 
     def reused(self, name: str, artifact: Artifact) -> None:
         """A stage that was finished before."""
-        json_log.label(name)
-        if not self._in_json("reused", rows=artifact.record.rows):
-            self.rich.print(f"  [green]✓[/] {name:<22} reused    {rows_of(artifact)}", soft_wrap=True)
+        self.done(name, None, artifact.record.rows)
 
     def finished(self, name: str, artifact: Artifact) -> None:
         """A stage that has just been finished."""
-        seconds = artifact.record.cost.get("seconds", 0)
-        if not self._in_json("finished", seconds=seconds, rows=artifact.record.rows):
-            self.rich.print(f"  [green]✓[/] {name:<22} {seconds:6.0f} s  {rows_of(artifact)}", soft_wrap=True)
+        self.done(name, artifact.record.cost.get("seconds", 0), artifact.record.rows)
+        if artifact.record.facts.get("question_rejects"):
+            self.say(set_aside(artifact))
+
+    def done(self, name: str, seconds: float | None, rows: Mapping[str, int]) -> None:
+        """What there is now under `name`: made in `seconds`, or (none) reused."""
+        json_log.label(name)
+        fields = {} if seconds is None else {"seconds": seconds}
+        if self._in_json("reused" if seconds is None else "finished", **fields, rows=rows):
+            return
+        took = "reused   " if seconds is None else f"{seconds:6.0f} s "
+        self.rich.print(f"  [green]✓[/] {name:<22} {took} {counted(rows)}", soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -94,6 +102,13 @@ class Console:
         return self._json
 
 
-def rows_of(artifact: Artifact) -> str:
-    """The row counts of an artefact's tables, for example `12 documents, 12 chunks`."""
-    return ", ".join(f"{count:,} {table}" for table, count in artifact.record.rows.items() if count)
+def counted(rows: Mapping[str, int]) -> str:
+    """Row counts of tables, for example `12 documents, 12 chunks`."""
+    return ", ".join(f"{count:,} {table}" for table, count in rows.items() if count)
+
+
+def set_aside(artifact: Artifact) -> str:
+    """How many of a corpus's questions cannot be asked, and what is wrong with the first of them."""
+    row = next(row for row in artifact.rows("rejects", Reject) if row.step != "documents")
+    first = row.detail if row.detail.startswith(row.row_id) else f"{row.row_id}: {row.detail}"
+    return f"    {artifact.record.facts['question_rejects']:,} set aside of what was to be asked; the first: {first}"

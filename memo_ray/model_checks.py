@@ -25,6 +25,7 @@ def check_models(run: Workspace, wanted: tuple[str, ...]) -> None:
         check_key(key_of(run.config.serving.executive), "serving.executive")
         check_key(run.config.serving.api_key_env, "serving")
         if run.config.evaluation.comparison is not None:
-            from memo_ray.evaluation.served_comparison import check_keys
+            from memo_ray.evaluation.served_comparison import check_keys, check_questions
 
+            check_questions(run.config.corpora)
             check_keys(run.config.evaluation.comparison, run.config.serving)

@@ -21,7 +21,7 @@ from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.training import NO_RECIPE, TrainingConfig
 from memo_ray.errors import ConfigError, FinishedElsewhere
 from memo_ray.rows import LedgerEntry, Reflection, Reject
-from memo_ray.stage_state import attempted
+from memo_ray.stage_state import attempted, noted
 from memo_ray.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STAGES = ("corpus", "synthesis", "training", "merging", "evaluation")
 """In this order. Serving is not an artefact: evaluation starts it for its protocol questions, `memo serve` for good."""
 
-VERSIONS = {"corpus": 2, "synthesis": 4, "training": 3, "advice": 3, "merging": 3, "evaluation": 6}
+VERSIONS = {"corpus": 2, "synthesis": 4, "training": 3, "advice": 3, "merging": 3, "evaluation": 7}
 """Raised when a stage's code changes what it makes; part of the fingerprint."""
 
 NOT_SEMANTIC = {
@@ -61,6 +61,7 @@ class Results:
         return [*trained, *(artifact for artifact in last if artifact is not None)]
 
 
+@noted
 def run_stages(run: Workspace, start: str = STAGES[0], until: str = STAGES[-1]) -> Results:
     """Bring the stages up to `until` to their finished state; those before `start` must be finished already.
 
@@ -141,8 +142,7 @@ def make_synthesis(
     corpus_config = next(config for config in run.config.corpora if config.name == name)
     if corpus_config.reflections:
         return import_reflections(run, corpus_config, may_run)
-    config = run.config.synthesis
-    raw = config.source == "documents"
+    config, raw = run.config.synthesis, run.config.synthesis.source == "documents"
     source = None if raw else source_of(config.generator, "synthesis.generator")
 
     def build(attempt: Attempt) -> None:

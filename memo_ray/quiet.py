@@ -22,9 +22,13 @@ _RESULTS: ContextVar[list[str] | None] = ContextVar("results", default=None)
 """Results that wait for the end of `json_alone`."""
 
 
-def quiet_ray() -> None:
-    """Tell Ray which lines to drop. Must run before the process imports it."""
+def quiet_libraries() -> None:
+    """Tell Ray which lines to drop, and Hugging Face's libraries to draw no bars over the command's own lines.
+
+    Must run before the process imports them. HF_HUB_DISABLE_PROGRESS_BARS=0 brings the bars of downloads back.
+    """
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", SERVE_ENDS)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from memo_ray.artifacts.place import is_remote
 from memo_ray.errors import ConfigError, EnvironmentProblem, MemoError
+from memo_ray.job import made_for
 from memo_ray.ray_dashboard import connect, follow, reached
 from memo_ray.stage_packages import part_for
 from memo_ray.standing import as_they_were, settings_digest, stands
@@ -52,6 +53,9 @@ PIP_OPTIONS = (
 
 TORCH_CPU = "--find-links=https://download.pytorch.org/whl/cpu/torch/"
 """Where PyTorch's CPU build is, which the public index has not."""
+
+STOP_S = 60.0
+"""How long a job that was told to stop may take; Ray kills its driver after a few seconds."""
 
 UNDER_WAY = {JobStatus.PENDING, JobStatus.RUNNING}
 
@@ -100,16 +104,28 @@ def submit(run: Workspace, stages: Sequence[str], address: str, *, wait: bool = 
 
 
 def stop(run: Workspace, address: str) -> list[str]:
-    """Stop every job of the run that is under way, whatever its settings; returns their ids.
+    """Stop every job of the run that is under way, whatever its settings, and wait for their ends; returns their ids.
 
-    What they have finished stays.
+    What they have finished stays. Raises EnvironmentProblem for one that does not end.
     """
     client = connect(address)
     found = [str(job.submission_id) for job in jobs_of(client, run, address) if job.status in UNDER_WAY]
     for job in found:
         with reached(address):
             client.stop_job(job)
+    end = time.monotonic() + STOP_S
+    for job in found:
+        while not status_of(client, job, address).is_terminal():
+            if time.monotonic() > end:
+                raise EnvironmentProblem(f"{job}: was told to stop and does not end; `ray job logs {job}` may say why")
+            time.sleep(0.5)
     return found
+
+
+def status_of(client: JobSubmissionClient, job: str, address: str) -> JobStatus:
+    """What the cluster says of a job."""
+    with reached(address):
+        return client.get_job_status(job)
 
 
 def jobs_of(client: JobSubmissionClient, run: Workspace, address: str) -> list[JobDetails]:
@@ -143,7 +159,8 @@ def begin(client: JobSubmissionClient, run: Workspace, stage: str, environment: 
     number = 1
     while (name := f"{prefix(run, stage)}-{number}") in known:
         number += 1
-    command = shlex.join(["python", "-m", "memo_ray.job", stage, run.place.url, "--settings", settings_digest(run)])
+    checked = ["--settings", settings_digest(run), "--made-for", made_for()]
+    command = shlex.join(["python", "-m", "memo_ray.job", stage, run.place.url, *checked])
     end = time.monotonic() + AGENT_S
     while True:
         try:

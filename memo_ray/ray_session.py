@@ -42,6 +42,9 @@ def session(log_folder: Path) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    # Ray Data's own bars and plans would drown the command's; its log keeps them.
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     address = os.environ.get("RAY_ADDRESS")
     if address:
         check_reachable(address)
@@ -59,9 +62,6 @@ def session(log_folder: Path) -> Iterator[None]:
     # A cluster that only this process's children reach needs no token; say so, since Ray would write one to HOME.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray Data's own bars and plans would drown the command's; its log keeps them.
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         with _failures("Ray did not start on this machine; `memo doctor` looks for the cause"):
             ray.init(

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from memo_ray.accounts import Account, spent_text
-from memo_ray.artifacts.place import Location
+from memo_ray.artifacts.place import Location, Place
 from memo_ray.artifacts.registry import Registry
 from memo_ray.artifacts.store import Artifact
 from memo_ray.console import Console
 from memo_ray.errors import ConfigError
 from memo_ray.pipeline import STAGES, Results
 from memo_ray.rows import Answer, Transcript
-from memo_ray.stage_state import next_command, unfinished
+from memo_ray.stage_state import next_command, stopped, unfinished
 from memo_ray.workspace import Workspace, open_run, shown
 
 
@@ -49,6 +49,8 @@ def finish(
             write_report(folder, summary, results.all(), answers, transcripts, config)
             if evaluation:
                 copy_comparison(evaluation, folder / "report")
+        if evaluation:
+            remove_other_comparison(workspace.place, evaluation)
     return summary
 
 
@@ -82,6 +84,13 @@ def copy_comparison(evaluation: Artifact, folder: Path) -> None:
     for entry in evaluation.record.files:
         if entry.path.startswith("comparison/"):
             shutil.copyfile(evaluation.path(entry.path), folder / Path(entry.path).name)
+
+
+def remove_other_comparison(place: Place, evaluation: Artifact) -> None:
+    """Remove the pages of a comparison that earlier settings asked for and those of `evaluation` do not."""
+    if not any(entry.path.startswith("comparison/") for entry in evaluation.record.files):
+        for kind in ("html", "csv", "json", "tex"):
+            place.remove(f"report/comparison.{kind}")
 
 
 def earlier_seconds(workspace: Workspace) -> float | None:
@@ -215,13 +224,15 @@ def status_row(workspace: Workspace, stage: str, name: str) -> dict[str, Any]:
 
 
 def status_of(workspace: Workspace) -> dict[str, Any]:
-    """The run with its stages as `status_rows` has them, what it has spent, and the command that goes on."""
+    """The run with its stages as `status_rows` has them, what it has spent, why its last command ended where no row
+    says that, and the command that goes on."""
     rows = status_rows(workspace)
     return {
         "run": workspace.config.name,
         "where": workspace.where,
         "stages": rows,
         "spent": dict(Account(workspace.config, workspace.place).spent()),
+        "stopped": stopped(workspace, rows),
         "next": next_command(workspace, rows),
     }
 
@@ -232,10 +243,12 @@ def status_text(workspace: Workspace, status: dict[str, Any]) -> str:
     lines = [f"run {status['run']} in {status['where']}", *(status_line(row) for row in status["stages"])]
     if status["spent"]:
         lines.append(f"  spent, with all attempts: {spent_text(status['spent'], workspace.config.currency)}")
+    if ended := status["stopped"]:
+        lines.append(f"  stopped    before its next stage    {ended['failed']}: {ended['error']}")
     if "running" in states:
         hint = f"   (again, while it runs; `memo stop {status['where']}` ends what runs on this machine)"
     else:
-        hint = "   (goes on where it stopped)" if states - {"finished"} else ""
+        hint = "   (goes on where it stopped)" if states - {"finished"} or ended else ""
     lines.append(f"next: {status['next']}{hint}")
     if states & {"failed", "begun"} and workspace.logs.is_dir():
         lines.append(f"Ray's logs of the last failure: {shown(str(workspace.logs))}")

@@ -1,7 +1,8 @@
 """What became of a stage that is not finished: who makes it now, or why its last attempt failed.
 
 `attempt.json` lies beside an artefact's `progress/` from an attempt's beginning until its success; when the attempt
-fails it holds the time and one line that says why, without a key and without a text of the documents.
+fails it holds the time and one line that says why, without a key and without a text of the documents. What ends a
+command before any attempt, such as documents or a model that are not there, is kept in the run's `stopped.json`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from memo_ray.artifacts.place import is_remote
+from memo_ray.artifacts.place import Place
 from memo_ray.artifacts.store import RECORD, Attempt
-from memo_ray.errors import MemoError
+from memo_ray.errors import BeingMade, MemoError
 from memo_ray.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 NOTE = "attempt.json"
 COMMAND = "command"
 """A file of the run: with which command its last stage was begun."""
+STOPPED = "stopped.json"
+"""A file of the run: when and why the last command that ran its stages ended early."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LONGEST = 300
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
@@ -78,9 +84,42 @@ class Watch:
 
     def _note(self, **ended: str) -> None:
         self._home.put(NOTE, json.dumps({"written": now(), **ended}).encode())
-        command = b"memo submit" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else b"memo run"
-        if self._run.place.get(COMMAND) != command:
-            self._run.place.put(COMMAND, command)
+        note_command(self._run)
+
+
+def note_command(run: Workspace) -> None:
+    """Keep with which command this process works for the run."""
+    command = b"memo submit" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else b"memo run"
+    if run.place.get(COMMAND) != command:
+        run.place.put(COMMAND, command)
+
+
+def noted(work: Callable[Concatenate[Workspace, P], T]) -> Callable[Concatenate[Workspace, P], T]:
+    """Have what ends `work` on a run kept in its STOPPED, also where no attempt has begun that could note it."""
+
+    @wraps(work)
+    def noting(run: Workspace, *args: P.args, **kwargs: P.kwargs) -> T:
+        with suppress(OSError):  # the work itself says what is wrong with the store
+            if run.place.get(STOPPED) is not None:
+                run.place.remove(STOPPED)
+        try:
+            return work(run, *args, **kwargs)
+        except BeingMade:  # the other process goes on
+            raise
+        except Exception as error:
+            with suppress(OSError):
+                run.place.put(STOPPED, json.dumps({"error": reason(error), "failed": now()}).encode())
+                note_command(run)
+            raise
+
+    return noting
+
+
+def stopped(run: Workspace, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """The `error` that ended the run's last command and when it `failed`; empty unless it says more than `rows` do."""
+    found = read_note(run.place, STOPPED)
+    told = {row.get("error") for row in rows}
+    return {} if found.get("error") in told or any(row["state"] == "running" for row in rows) else found
 
 
 @contextmanager
@@ -107,8 +146,10 @@ def attempted(
     """An attempt at an artefact, on the run's Ray cluster, shown and watched; and what is told of its seconds."""
     with watched(run, name, fingerprint) as watch:
         run.preflight()
-        with run.console.stage(name), run.ray(), run.store.attempt(name, stage, fingerprint, config, inputs) as attempt:
-            yield attempt, watch.begin(attempt)
+        with run.console.stage(name), run.ray():
+            run.look_ahead(stage)
+            with run.store.attempt(name, stage, fingerprint, config, inputs) as attempt:
+                yield attempt, watch.begin(attempt)
 
 
 def unfinished(run: Workspace, name: str) -> dict[str, Any]:
@@ -120,21 +161,28 @@ def unfinished(run: Workspace, name: str) -> dict[str, Any]:
             if owner := found.child(folder).holder():
                 return {"state": "running", "host": owner.get("host", ""), "process": owner.get("process", 0)}
     fingerprint = run.current().get(name)
-    last = json.loads((fingerprint and found.child(fingerprint[:16]).get(NOTE)) or b"{}")
+    last = read_note(found.child(fingerprint[:16]), NOTE) if fingerprint else {}
     if "error" in last:
         return {"state": "failed", "error": last["error"], "failed": last["failed"]}
     return {"state": "begun" if last or run.store.begun(name) else "not begun"}
 
 
+def read_note(place: Place, name: str) -> dict[str, str]:
+    """A note; empty when there is none, or one that is damaged."""
+    try:
+        return dict(json.loads(place.get(name) or b"{}"))
+    except (ValueError, TypeError):
+        return {}
+
+
 def next_command(run: Workspace, rows: list[dict[str, Any]]) -> str:
     """What goes on with a run whose stages stand as `rows` say."""
     states = {row["state"] for row in rows}
-    if states <= {"finished"}:
+    if states <= {"finished"} and not stopped(run, rows):
         return f"memo serve {run.where}"
     if "running" in states:
         return f"memo status {run.where}"
-    settings = f"{run.where}/run.yaml" if not is_remote(run.place.url) else "run.yaml"
-    return f"{(run.place.get(COMMAND) or b'memo run').decode()} {settings}"
+    return f"{(run.place.get(COMMAND) or b'memo run').decode()} {run.where}/run.yaml"
 
 
 def reason(error: BaseException) -> str:

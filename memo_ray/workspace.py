@@ -46,6 +46,7 @@ class Workspace:
         self._ray_started = False
         self._checked = False
         self._trying = False
+        self._looked_ahead = False
         self.stages: Container[str] | None = None
         """The stages that this command may run; None: any."""
 
@@ -142,6 +143,18 @@ class Workspace:
             raise EnvironmentProblem(f"root: {self.config.root}: {error.strerror}; choose another folder") from error
         self._checked = True
 
+    def look_ahead(self, stage: str) -> None:
+        """Name what the stages from `stage` on will ask of the run's cluster and can never get, once a command, before
+        any of them works. Raises MemoError."""
+        from memo_ray.ray_stages import connected
+
+        if self._looked_ahead or not connected():
+            return
+        from memo_ray.ray_room import check_room
+
+        check_room(self.config, [one for one in (stage, *LATER[stage]) if self.stages is None or one in self.stages])
+        self._looked_ahead = True
+
     def keep(self, name: str, text: str) -> None:
         """Write a file of the run in one step, so that a kill leaves the old one. Raises StoreError."""
         try:
@@ -177,6 +190,20 @@ class Workspace:
             self._open.enter_context(session(self.logs))
             self._ray_started = True
         yield
+
+
+def load_settings(where: str, overrides: tuple[str, ...] = ()) -> RunConfig:
+    """The run of a YAML file at a path or an `s3://` address, as that which lies beside a run's artefacts.
+
+    Raises ConfigError with one line a mistake, StoreError.
+    """
+    if not is_remote(where):
+        return load_run(where, overrides)
+    folder, _, name = where.rpartition("/")
+    content = open_place(folder).get(name) if Path(name).suffix in {".yaml", ".yml"} else None
+    if content is None:
+        raise ConfigError(f"{where}: no such file; give a run's YAML file, as s3://bucket/prefix/NAME/run.yaml")
+    return read_run(content, where, overrides)
 
 
 def open_run(name: str, console: Console) -> Workspace:

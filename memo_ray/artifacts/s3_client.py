@@ -7,6 +7,7 @@ they are in no config, log or record.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,8 +152,8 @@ CAUSES = {
     "NoCredentialsError": "there are no credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "PartialCredentialsError": "the credentials are incomplete; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "ProfileNotFound": "there is no such profile; correct AWS_PROFILE",
-    "EndpointConnectionError": "the service cannot be reached; check the network and AWS_ENDPOINT_URL",
-    "ConnectTimeoutError": "the service cannot be reached; check the network and AWS_ENDPOINT_URL",
+    "EndpointConnectionError": "the service cannot be reached; check the network, AWS_REGION and AWS_ENDPOINT_URL",
+    "ConnectTimeoutError": "the service cannot be reached; check the network, AWS_REGION and AWS_ENDPOINT_URL",
     "ConnectionClosedError": "the service closed the connection; run the command again, it resumes",
     "ResponseStreamingError": "the service broke off; run the command again, it resumes",
     "IncompleteReadError": "the service broke off; run the command again, it resumes",
@@ -187,6 +188,32 @@ def told(url: str) -> Iterator[None]:
         raise StoreError(
             f"{url}: the transfer failed ({_first_line(error)}); run the command again, it resumes"
         ) from error
+
+
+OF_ARROW = re.compile(
+    r"AWS Error ([A-Z_]+)(?: \(HTTP status (\d+)\))? during(?:.*Unable to parse ExceptionName: (\w+))?"
+)
+"""What Arrow's own client puts into an OSError: a name of its own for the code, or the status, and the code itself."""
+
+
+@contextmanager
+def told_of_arrow(url: str) -> Iterator[None]:
+    """The same of what S3 has refused to Arrow, in this process or in one of Ray's."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        found = OF_ARROW.search(str(error))
+        if found is None:
+            raise
+        name, status, unknown = found.groups()
+        if name == "NETWORK_CONNECTION":
+            raise StoreError(f"{url}: {CAUSES['EndpointConnectionError']}") from error
+        code = unknown or status or name.title().replace("_", "")
+        if code in NAMELESS or code == "AccessDenied":  # which Arrow also says of a reply without a body
+            code = _reason(url) or code
+        raise StoreError(f"{url}: {REMEDIES.get(code, f'S3 refuses this ({code}); see the service')}") from error
 
 
 def _reason(url: str) -> str:

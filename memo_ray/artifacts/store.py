@@ -174,7 +174,9 @@ def _working_folder(place: Place) -> Iterator[Path]:
         with place.sharing("") as folder:
             yield folder
     else:
-        with scratch_folder() as folder, disk_errors(folder):
+        from memo_ray.artifacts.s3_client import told_of_arrow
+
+        with scratch_folder() as folder, disk_errors(folder), told_of_arrow(place.url):
             yield folder
 
 

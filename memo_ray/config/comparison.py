@@ -178,6 +178,8 @@ class ComparisonConfig(Settings):
     """One run of all questions each; figures are means over them with their standard deviation."""
     questions: int | None = Field(default=None, ge=1)
     """At most so many of each corpus's questions, evenly spread; none: all."""
+    together: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
+    """Ask of all corpora as of one with this name, such as two halves of a benchmark; none: each has its column."""
     reader: Reader = Reader()
     judge: JudgeConfig | None = None
     """None: accuracy is the share of answers that hold a reference (`docs/evaluation.md`)."""

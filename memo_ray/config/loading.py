@@ -126,7 +126,7 @@ def explain(item: Any, where: str) -> str:
         *("linear", "task_arithmetic", "slerp", "ties", "dare_linear", "dare_ties"),
     }
     # Where a value may be of several types, pydantic names the one it tried; users know only their keys.
-    loc = [str(part) for part in item["loc"] if not re.match(r"(literal|tuple)\[", str(part))]
+    loc = [str(part) for part in item["loc"] if not re.match(r"(literal|tuple)\[|list$", str(part))]
     key = ".".join(part for n, part in enumerate(loc) if not (n and part in tags and n < len(loc) - 1)) or "(top level)"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":

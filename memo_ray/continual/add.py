@@ -17,12 +17,12 @@ from memo_ray.config.loading import OnceLoader, validate
 from memo_ray.config.run import RunConfig
 from memo_ray.continual.forgotten import left_out, read_forgotten
 from memo_ray.continual.recipes import merging_for
-from memo_ray.continual.registering import register
+from memo_ray.continual.registering import register, standing_epoch
 from memo_ray.errors import ConfigError
 from memo_ray.merging.recipes import choose
 from memo_ray.model_checks import check_models
 from memo_ray.pipeline import Results, make_corpus, run_stages
-from memo_ray.results import last_epoch, stored_results
+from memo_ray.results import stored_results
 from memo_ray.workspace import Workspace
 
 OF_THE_FIRST = (
@@ -40,7 +40,7 @@ def add_corpus(
     Raises ConfigError for a corpus that cannot be added and the stages' errors; what was finished stays.
     """
     config = with_corpus(run, given, name, recipe, sweep=sweep)
-    register(run, stored_results(run), epoch=last_epoch(run))
+    register(run, stored_results(run), epoch=standing_epoch(run))
     with Workspace(config, run.console) as grown:
         added = grown.config.corpora[-1]
         check_models(grown, ("corpus", "synthesis", "training"))

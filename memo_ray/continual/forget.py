@@ -23,7 +23,7 @@ from memo_ray.continual.finding import copies_of, find
 from memo_ray.continual.forgotten import Forgotten, How, left_out, read_forgotten, write_forgotten
 from memo_ray.continual.probes import RULE, at_base_level, kept_share, probe, probes_of
 from memo_ray.continual.recipes import merging_for
-from memo_ray.continual.registering import part_name, register
+from memo_ray.continual.registering import part_name, register, standing_epoch
 from memo_ray.errors import ConfigError, StoreError
 from memo_ray.evaluation.asked import held_out_questions
 from memo_ray.evaluation.ray_evaluation import ask_alone
@@ -31,7 +31,7 @@ from memo_ray.evaluation.recall import choose_epoch, given_epoch
 from memo_ray.evaluation.stage import epoch_systems
 from memo_ray.models.ray_engine import Engine
 from memo_ray.pipeline import Results, base_model, make_corpus, make_synthesis, run_stages
-from memo_ray.results import last_epoch, stored_results
+from memo_ray.results import stored_results
 from memo_ray.rows import Chunk, Reflection
 from memo_ray.workspace import Workspace
 
@@ -83,7 +83,7 @@ def begun(run: Workspace, entry: Forgotten, how: How) -> Forgotten:
     if how == "subtract" and len(run.config.corpora) < 2:
         raise ConfigError("--how subtract: the run has one corpus, without which no memory is left; use retrain")
     results = stored_results(run)
-    memories = register(run, results, epoch=last_epoch(run))
+    memories = register(run, results, epoch=standing_epoch(run))
     if not memories:
         raise ConfigError(f"{run.where}: has no finished memory; `memo run {run.where}/run.yaml` makes it first")
     corpus = results.corpora[entry.corpus]

@@ -76,5 +76,8 @@ def read_recipe(text: str) -> Any:
         MergingConfig.model_validate_json(json.dumps({"recipes": [value]}))
     except (ValidationError, TypeError) as error:
         found = error.errors(include_url=False) if isinstance(error, ValidationError) else []
-        raise ConfigError(explain(found[0], "--recipe") if found else f"--recipe {text}: is no recipe") from None
+        if not found:
+            raise ConfigError(f"--recipe {text}: is no recipe") from None
+        # The keys that are known are those at this place of a run's settings.
+        raise ConfigError(explain(found[0] | {"loc": ("merging", *found[0]["loc"])}, "--recipe")) from None
     return value

@@ -11,6 +11,7 @@ from memo_ray.artifacts.registry import Entry, Lineage, Memory, Registry
 from memo_ray.artifacts.store import Artifact
 from memo_ray.errors import StoreError
 from memo_ray.pipeline import Results, base_model
+from memo_ray.results import last_epoch
 from memo_ray.workspace import Workspace
 
 
@@ -30,6 +31,18 @@ def register(run: Workspace, results: Results, done: str = "", epoch: str = "") 
         )
         memories.append(registry.add(Entry(**values, lineage=lineage)))
     return memories
+
+
+def standing_epoch(run: Workspace) -> str:
+    """Of a run of one corpus that has no evaluation: the epoch that is registered, else the last one.
+
+    After `memo forget` an epoch is chosen and registered while the evaluation is still to be made.
+    """
+    training = run.finished(f"training-{run.config.corpora[0].name}")
+    standing = Registry(run.place).newest(run.config.name)
+    if training is not None and standing is not None and standing.artifact == training.record.digest:
+        return standing.path.rpartition("/")[2]
+    return last_epoch(run)
 
 
 def found(run: Workspace, results: Results, epoch: str) -> list[dict[str, Any]]:

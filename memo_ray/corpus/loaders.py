@@ -133,7 +133,7 @@ def _questions_digest(given: str | None) -> str:
     except FileNotFoundError:
         raise CorpusError(f"{given}: no such questions file; correct questions, or leave it out") from None
     except OSError as error:
-        raise CorpusError(f"{given}: the questions file cannot be read ({error.strerror})") from None
+        raise CorpusError(f"{given}: the questions file cannot be read ({error.strerror or error})") from None
 
 
 def expanded(given: str) -> str:

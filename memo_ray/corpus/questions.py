@@ -24,6 +24,14 @@ KEYS = frozenset(field.name for field in fields(Question))
 CSV_LIST_KEYS = ("answers", "document_ids")
 CSV_SEPARATOR = "|"
 """Between several answers or document ids in one cell of a CSV file."""
+CSV_LONGEST_CELL = 2**24
+"""Characters; the csv module's own limit is 128 KiB, and one cell beyond it would end the reading of the file."""
+MOST_HOPS = 1_000
+"""More is a slip, and a number that no table holds."""
+SHOWN_CHARACTERS = 80
+"""Of a value that an error names."""
+
+Values = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +45,8 @@ class Unusable(Question):
 def load_questions(given: str) -> tuple[list[Question], list[str]]:
     """The questions of a file in order, and the names of the keys in it that are not used.
 
-    A row that is no question becomes an `Unusable`. Raises CorpusError naming file and line for text that is
-    neither JSON Lines nor CSV, for no question at all, and when none can be read.
+    A line or row that is no question becomes an `Unusable`. Raises CorpusError for a file that is not UTF-8, a CSV
+    file without its columns, no question at all, and, naming the first line, when none can be read.
     """
     try:
         with open_file(expanded(given)) as file:
@@ -46,13 +54,15 @@ def load_questions(given: str) -> tuple[list[Question], list[str]]:
     except FileNotFoundError:
         raise CorpusError(f"{given}: no such questions file; correct questions, or leave it out") from None
     except OSError as error:
-        raise CorpusError(f"{given}: the questions file cannot be read ({error.strerror})") from None
+        raise CorpusError(f"{given}: the questions file cannot be read ({error.strerror or error})") from None
     path = Path(given)  # of an object on S3 only the end counts
     questions: list[Question] = []
     unused: set[str] = set()
     for number, values in _records(data, given) if path.suffix.lower() == ".csv" else _objects(data, given):
-        unused |= values.keys() - KEYS
         try:
+            if isinstance(values, Unreadable):
+                raise values
+            unused |= values.keys() - KEYS
             questions.append(_question(values))
         except Unreadable as problem:
             where = f"{path.name}:{number}"
@@ -60,7 +70,8 @@ def load_questions(given: str) -> tuple[list[Question], list[str]]:
                 Unusable(where, "", [], reason=f"bad_{problem.reason}", detail=f"{where}: {problem.detail}")
             )
     if not questions:
-        raise CorpusError(f"{given}: holds no question; write one JSON object a line, or leave questions out")
+        form = "row below the header" if path.suffix.lower() == ".csv" else "JSON object a line"
+        raise CorpusError(f"{given}: holds no question; write one {form}, or leave questions out")
     bad = [row for row in questions if isinstance(row, Unusable)]
     if len(bad) == len(questions):
         raise CorpusError(f"{given.removesuffix(path.name)}{bad[0].detail}; no other question can be read")
@@ -101,8 +112,8 @@ def check_questions(
     return kept, rejects
 
 
-def _objects(data: bytes, given: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of every line that is not blank."""
+def _objects(data: bytes, given: str) -> Iterator[tuple[int, Values | Unreadable]]:
+    """Line number and object of every line that is not blank, or what is wrong with it."""
     try:
         text = decode(data)
     except Unreadable as problem:
@@ -113,58 +124,85 @@ def _objects(data: bytes, given: str) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise CorpusError(f"{given}:{number}: is not JSON ({error}); write one object a line") from None
+            yield number, Unreadable("line", f"is not JSON ({error}); write one object a line")
+            continue
         if not isinstance(values, dict):
-            raise CorpusError(f'{given}:{number}: is not an object; write {{"question": "...", "answers": ["..."]}}')
+            values = Unreadable("line", 'is not an object; write {"question": "...", "answers": ["..."]}')
         yield number, values
 
 
-def _records(data: bytes, given: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and values of every row of a CSV file with a header; several answers are parted by `|`."""
+def _records(data: bytes, given: str) -> Iterator[tuple[int, Values | Unreadable]]:
+    """Number of the last line and values of every row of a CSV file with a header, or what is wrong with it."""
+    csv.field_size_limit(CSV_LONGEST_CELL)
     try:
         reader = csv.DictReader(io.StringIO(decode(data), newline=""))
         columns = list(reader.fieldnames or ())
         missing = [name for name in ("question", "answers") if name not in columns]
         if missing:
-            raise CorpusError(f"{given}:1: has no column {', '.join(missing)}; name the columns in the first line")
+            raise CorpusError(
+                f"{given}:1: has no column {', '.join(missing)}; name the columns in the first line, parted by commas"
+            )
         for row in reader:
-            values: dict[str, Any] = {
-                name: text for name, text in row.items() if name and isinstance(text, str) and text
-            }
-            for name in CSV_LIST_KEYS:
-                cells = values.get(name, "").split(CSV_SEPARATOR)
-                values[name] = [cell.strip() for cell in cells if cell.strip()]
-            if values.get("hops", "").isdecimal():
-                values["hops"] = int(values["hops"])
-            yield reader.line_num, values
+            yield reader.line_num, _cells(row)
     except Unreadable as problem:
         raise CorpusError(f"{given}: {problem.detail}") from None
     except csv.Error as error:
         raise CorpusError(f"{given}: is not CSV ({error})") from None
 
 
-def _question(values: dict[str, Any]) -> Question:
+def _cells(row: dict[Any, Any]) -> Values | Unreadable:
+    """The values of a row's cells; several answers or document ids are parted by `|`."""
+    if row.get(None):  # what the csv module calls cells without a column
+        return Unreadable("line", "has more cells than the header; put a text that holds a comma between quotes")
+    values: Values = {"question": ""}
+    values |= {name: text for name, text in row.items() if name and isinstance(text, str) and text}
+    for name in CSV_LIST_KEYS:
+        cells = values.get(name, "").split(CSV_SEPARATOR)
+        values[name] = [cell.strip() for cell in cells if cell.strip()]
+    hops = values.get("hops", "")
+    if hops.isdecimal() and len(hops) < SHOWN_CHARACTERS:
+        values["hops"] = int(hops)
+    return values
+
+
+def _question(values: Values) -> Question:
     question = values.get("question")
     if not isinstance(question, str):
-        raise Unreadable("question", f"question must be text, got {json.dumps(question)}")
-    question = clean(question)
+        raise Unreadable("question", f"question must be text, got {_shown(question)}")
+    question = _text(question, "question")
     answers = _texts(values, "answers")
     if not answers:
         raise Unreadable("answers", "answers must be a list with at least one text")
     hops = values.get("hops", 0)
-    if not isinstance(hops, int) or isinstance(hops, bool) or hops < 0:
-        raise Unreadable("hops", f"hops must be a whole number of 0 or more, got {json.dumps(hops)}")
+    if not isinstance(hops, int) or isinstance(hops, bool) or not 0 <= hops <= MOST_HOPS:
+        raise Unreadable("hops", f"hops must be a whole number from 0 to {MOST_HOPS:,}, got {_shown(hops)}")
     question_id = values.get("question_id", content_id("question", question))
     if not isinstance(question_id, str) or not question_id.strip():
-        raise Unreadable("question_id", f"question_id must be text, got {json.dumps(question_id)}")
+        raise Unreadable("question_id", f"question_id must be text, got {_shown(question_id)}")
+    if question_id != question_id.encode(errors="ignore").decode() or "\0" in question_id:
+        raise Unreadable("question_id", "question_id holds what is no character; mend it, or leave it out")
     return Question(question_id, question, answers, hops, _texts(values, "document_ids"))
 
 
-def _texts(values: dict[str, Any], key: str) -> list[str]:
+def _texts(values: Values, key: str) -> list[str]:
     found = values.get(key, [])
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise Unreadable(key, f"{key} must be a list of texts, got {json.dumps(found)[:80]}")
-    return [clean(item) for item in found]
+        raise Unreadable(key, f"{key} must be a list of texts, got {_shown(found)}")
+    return [_text(item, key) for item in found]
+
+
+def _text(text: str, key: str) -> str:
+    """`text` as documents are cleaned. Raises Unreadable that names `key`."""
+    try:
+        return clean(text)
+    except Unreadable as problem:
+        if problem.reason != "empty":
+            raise Unreadable(key, f"{key} {problem.detail}") from None
+        raise Unreadable(key, f"{key} must hold a letter or digit; write it out, or remove the line") from None
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)[:SHOWN_CHARACTERS]
 
 
 def _reject(question: Question, reason: str, detail: str) -> Reject:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from memo_ray.artifacts.store import Artifact
 from memo_ray.config.comparison import ComparisonConfig
-from memo_ray.errors import GenerationError
+from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.evaluation import metrics, official
 from memo_ray.evaluation.asked import evenly, hop_kind
 from memo_ray.evaluation.judging.agreement import load_labelled, measure
@@ -26,10 +27,12 @@ from memo_ray.evaluation.systems.system import Corpus, Failed, Query, Said
 from memo_ray.evaluation.tabulation import Table, tabulate
 from memo_ray.models.openai import OpenAIChatModel
 from memo_ray.progress import Progress
-from memo_ray.rows import Chunk, Document, Question, Reject, SystemAnswer
+from memo_ray.rows import Chunk, Document, Question, Reject, SystemAnswer, content_id
 
-RETRIEVED = 9
-"""Documents among which the evidence is looked for."""
+NO_QUESTIONS = (
+    "evaluation.comparison: there is no question to compare systems on; name a file in corpora.NAME.questions, "
+    "or leave comparison out"
+)
 
 
 @dataclass
@@ -53,6 +56,17 @@ def corpora_of(artefacts: Mapping[str, Artifact], most: int | None) -> list[tupl
     return found
 
 
+def pooled(name: str, corpora: Sequence[tuple[Corpus, Sequence[Query]]]) -> tuple[Corpus, list[Query]]:
+    """All corpora as one called `name`. Raises ConfigError for an id that two of their questions have."""
+    parts, queries = [corpus for corpus, _ in corpora], [query for _, asked in corpora for query in asked]
+    twice = [name for name, count in Counter(query.question_id for query in queries).items() if count > 1]
+    if twice:
+        raise ConfigError(f"evaluation.comparison.together: two corpora have a question {twice[0]}; rename one of them")
+    documents = [row for corpus in parts for row in corpus.documents]
+    chunks = [row for corpus in parts for row in corpus.chunks]
+    return Corpus(name, content_id(*(corpus.digest for corpus in parts)), documents, chunks), queries
+
+
 def query_of(row: Question) -> Query:
     """A corpus's question as systems get it."""
     return Query(row.question_id, hop_kind(row.hops), row.question, row.answers, row.document_ids)
@@ -67,9 +81,9 @@ def compare(
 ) -> Compared:
     """Every system of `config` on every corpus's questions under every seed, judged, with its table.
 
-    `folder` keeps answers and indexes for a later try. A system that fails fails alone, and its questions are
-    rejects. `models` are closed at the end. Raises GenerationError when no system answered anything, ConfigError for
-    settings that cannot be used.
+    `folder` keeps answers, the judge's replies and indexes for a later try. A system that fails fails alone, and its
+    questions are rejects. `models` are closed at the end. Raises GenerationError when no system answered anything or
+    the judge never replied, ConfigError for settings that cannot be used and corpora without a question.
     """
     return asyncio.run(_compare(config, models, corpora, folder, progress))
 
@@ -81,8 +95,12 @@ async def _compare(
     folder: Path,
     progress: Progress,
 ) -> Compared:
+    if not any(queries for _, queries in corpora):
+        raise ConfigError(NO_QUESTIONS)
+    if config.together is not None:
+        corpora = [pooled(config.together, corpora)]
     compared = Compared()
-    judge = Judge(OpenAIChatModel(config.judge.model), config.judge) if config.judge else None
+    judge = Judge(OpenAIChatModel(config.judge.model, folder / "judge.jsonl"), config.judge) if config.judge else None
     runs: list[Ran] = []
     try:
         for corpus, queries in corpora:
@@ -100,12 +118,17 @@ async def _compare(
                 compared.rejects += rejects_of(ran, queries)
         if not compared.answers:
             raise GenerationError(f"evaluation.comparison: no system answered: {compared.rejects[0].detail}")
+        compared.rejects += unjudged(compared.answers)
+        lost = next((row.reason for row in compared.answers if row.verdict == "unjudged"), "")
+        if judge is not None and lost and not judge.replies:
+            raise GenerationError(
+                f"evaluation.comparison.judge: judged nothing: {lost}; answers are kept, so the same command goes on"
+            )
         compared.facts = await facts_of(config, judge, runs)
     finally:
         for model in (judge, models.executive, models.memory):
             if model is not None:
                 await model.close()
-    compared.rejects += unjudged(compared.answers)
     compared.table = tabulate(config, runs, compared.answers)
     return compared
 
@@ -149,7 +172,7 @@ def answer_row(ran: Ran, seed: int, query: Query, said: Said, found: Verdict | N
         exact_match=plain.exact_match,
         token_f1=plain.f1,
         support_f1=official.support_f1(said.retrieved, query.evidence),
-        retrieved=said.retrieved[:RETRIEVED],
+        retrieved=said.retrieved,
         evidence=query.evidence,
         note=said.note,
         lost=lost_at(query, said) if right is False else "",
@@ -182,7 +205,8 @@ def unjudged(answers: Sequence[SystemAnswer]) -> list[Reject]:
 
 
 async def facts_of(config: ComparisonConfig, judge: Judge | None, runs: Sequence[Ran]) -> dict[str, Any]:
-    """What the record keeps beside the rows: which systems failed, and how far the judge agrees with people."""
+    """What the record keeps beside the rows: which systems failed, how far the judge agrees with people, and what all
+    its replies cost, those kept from an earlier try included."""
     facts: dict[str, Any] = {
         "failed_systems": {f"{ran.system}/{ran.corpus}": ran.problem for ran in runs if ran.problem}
     }
@@ -190,4 +214,5 @@ async def facts_of(config: ComparisonConfig, judge: Judge | None, runs: Sequence
         facts["judge"] = {"model": judge.name}
         if config.judge.labelled:
             facts["judge"] |= asdict(await measure(judge, load_labelled(config.judge.labelled)))
+        facts["judge"] |= {"replies": judge.replies, "tokens": [judge.input_tokens, judge.output_tokens]}
     return facts

@@ -46,6 +46,8 @@ def semantics(comparison: ComparisonConfig) -> dict[str, Any]:
         if isinstance(system, Memo) and system.protocol is not None:
             contents[f"{place}.prompts"] = digest(system.protocol)
     settings = without(comparison.model_dump(mode="json"))
+    if comparison.together is None:
+        del settings["together"]  # so that it is the same comparison as before there was such a setting
     for row in settings["systems"]:
         if row.get("embedding", {}).get("engine") == "transformers":
             del row["embedding"]["model"]

@@ -30,15 +30,18 @@ class Spent:
     answers: int
 
 
-def money(tokens: Mapping[str, Sequence[int]], seconds: float, prices: Prices) -> float:
-    """What `tokens` (model name to input and output) and the wall `seconds` beside them cost."""
+def money(
+    tokens: Mapping[str, Sequence[int]], seconds: float, prices: Prices, device_seconds: float | None = None
+) -> float:
+    """What `tokens` (model name to input and output) and the wall `seconds` beside them cost; see Cost."""
     priced = sum(
         (read * prices.models[name].input + written * prices.models[name].output) / 1e6
         for name, (read, written) in tokens.items()
         if name in prices.models
     )
-    own = any(name not in prices.models for name in tokens)
-    return priced + (seconds / 3600 * prices.gpu_hour if own else 0.0)
+    if device_seconds is None:
+        device_seconds = seconds if any(name not in prices.models for name in tokens) else 0.0
+    return priced + device_seconds / 3600 * prices.gpu_hour
 
 
 def spent(prepared: Cost | None, answers: Sequence[SystemAnswer], prices: Prices) -> Spent:
@@ -49,7 +52,7 @@ def spent(prepared: Cost | None, answers: Sequence[SystemAnswer], prices: Prices
     return Spent(
         index_seconds=index.seconds,
         index_tokens=index.input_tokens + index.output_tokens,
-        index_money=money(index.tokens, index.seconds, prices),
+        index_money=money(index.tokens, index.seconds, prices, index.device_seconds),
         seconds=sum(row.seconds for row in answers) / count,
         calls=sum(row.calls for row in answers) / count,
         input_tokens=sum(read for row in tokens for read, _ in row.values()) / count,

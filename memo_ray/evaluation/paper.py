@@ -18,6 +18,13 @@ def rows() -> tuple[dict[str, Any], ...]:
     return tuple(yaml.safe_load(FILE.read_text(encoding="utf-8"))["values"])
 
 
+@cache
+def known() -> frozenset[str]:
+    """Every TABLE/EXECUTIVE and TABLE/EXECUTIVE/VARIANT that the file has values for."""
+    keys = ((row["table"], row["executive"], row.get("variant", "")) for row in rows())
+    return frozenset("/".join(part for part in key if part) for key in keys)
+
+
 def paper_value(row: str, system: str, benchmark: str) -> float | None:
     """The paper's accuracy in percent of a system kind on a benchmark; None where it is not published.
 

@@ -93,9 +93,11 @@ def evaluate(
     )
     compared, starts = [], 0
     if config.evaluation.comparison is not None:
+        from memo_ray.evaluation.memory_cost import memory_costs
         from memo_ray.evaluation.served_comparison import compare_systems
 
-        side_by_side, starts = compare_systems(config, where, executive, results.corpora, attempt, progress)
+        made = memory_costs(config.synthesis.generator, results)
+        side_by_side, starts = compare_systems(config, where, executive, results.corpora, made, attempt, progress)
         compared = side_by_side.rejects
     starts += found.engine_starts + spoken.engine_starts
     told = [*found.answers, *spoken.answers]

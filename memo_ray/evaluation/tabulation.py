@@ -20,13 +20,14 @@ from memo_ray.rows import SystemAnswer
 
 UPPER_BOUNDS = frozenset({"perfect_retrieval"})
 """Kinds that see what no system may: never the best of a column."""
-MEASURES: dict[str, Callable[[SystemAnswer], float]] = {
-    "accuracy": lambda row: float(row.verdict == "right" if row.verdict else row.recalled),
+Measure = Callable[[SystemAnswer], float | None]
+MEASURES: dict[str, Measure] = {
+    "accuracy": lambda row: None if row.verdict == "unjudged" else float(right(row)),
     "token_f1": lambda row: row.token_f1,
     "exact_match": lambda row: float(row.exact_match),
     "contained": lambda row: float(row.contained),
 }
-"""What is shown of every system, each in 0..1."""
+"""What is shown of every system, each in 0..1; None of what was not judged, which no other measure asks about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def tabulate(config: ComparisonConfig, runs: Sequence[Ran], answers: Sequence[Sy
 def cell(config: ComparisonConfig, ran: Ran, rows: Sequence[SystemAnswer], settings: SystemConfig) -> CellOf:
     """One system on one corpus."""
     found = {name: figure(scores(rows, measure)) for name, measure in MEASURES.items()}
-    retrieves = [row for row in rows if row.retrieved and row.evidence]
+    # A question for which a system found nothing counts, where the system finds something at all.
+    retrieves = [row for row in rows if row.evidence] if any(row.retrieved for row in rows) else []
     beside = settings.paper or config.paper
     return CellOf(
         figures={name: value for name, value in found.items() if value is not None},
@@ -94,12 +96,18 @@ def cell(config: ComparisonConfig, ran: Ran, rows: Sequence[SystemAnswer], setti
     )
 
 
-def scores(rows: Sequence[SystemAnswer], measure: Callable[[SystemAnswer], float]) -> Scores:
-    """Scores by question and seed; what was not judged has none."""
+def right(row: SystemAnswer) -> bool:
+    """Whether the judge called it right; without a judge, whether it holds a reference."""
+    return row.verdict == "right" if row.verdict else row.recalled
+
+
+def scores(rows: Sequence[SystemAnswer], measure: Measure) -> Scores:
+    """Scores by question and seed; an answer of which `measure` is None has none."""
     found: dict[str, dict[int, float]] = {}
     for row in rows:
-        if row.verdict != "unjudged":
-            found.setdefault(row.question_id, {})[row.seed] = measure(row)
+        value = measure(row)
+        if value is not None:
+            found.setdefault(row.question_id, {})[row.seed] = value
     return found
 
 

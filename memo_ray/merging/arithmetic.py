@@ -28,6 +28,9 @@ from memo_ray.merging.weights import Output, read
 STRETCH = 1 << 18
 """Entries that go through all recipes together: a megabyte in float32."""
 
+OPPOSITE = 1e-6
+"""How near to -1 the cosine of two task vectors may be before their angle is rounding."""
+
 KeptBySeed = Mapping[int | None, Sequence[Kept]]
 """What is kept of each memory's task vector: at random, by seed; None: the largest entries."""
 
@@ -165,7 +168,8 @@ class _Merge:
         self.method = METHODS[recipe.method]
         self.sparsity = self.method.sparsity(recipe)
         self._mergekit = merge_methods.get(self.method.mergekit)
-        self._parameters = {"weight": self.method.weights(recipe, memories)} | self.method.shared(recipe)
+        self._weights = self.method.weights(recipe, memories)
+        self._parameters = {"weight": self._weights} | self.method.shared(recipe)
 
     def merged(
         self,
@@ -180,11 +184,21 @@ class _Merge:
             density, seed = self.sparsity
             masks = [one.mask(density, start, end) for one in kept[seed]]
             vectors = [vector * mask for vector, mask in zip(vectors, masks, strict=True)]
+        if not self.method.by_entry and _opposite(vectors):
+            # No arc leads from one to the other: what rounding left of sin(theta) would multiply their sum.
+            return base + sum(weight * vector for weight, vector in zip(self._weights, vectors, strict=True))
         zeros = torch.zeros(()).expand(base.shape)
         entries = [TensorEntry(id=place, tensor=vector) for place, vector in enumerate(vectors)]
         group = TensorGroup(entries=(TensorEntry(id="base", tensor=zeros, is_base=True), *entries))
         (merged,) = self._mergekit([group], parameters=self._parameters)
         return base + merged
+
+
+def _opposite(vectors: Sequence[torch.Tensor]) -> bool:
+    """Whether SLERP's two task vectors are opposite to float32's precision, as where few entries were trained."""
+    one, other = vectors
+    size = float(one.norm()) * float(other.norm())
+    return size > 0 and float(one @ other) <= (OPPOSITE - 1) * size
 
 
 class _Sparsifying:

@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memo_ray.errors import MergeError
+from memo_ray.merging.alike import alike, may_differ
 from memo_ray.merging.headers import DTYPES, Tensor, read_tensors
 from memo_ray.merging.tokenizer import first_line, same_tokenizers
 
 if TYPE_CHECKING:
     from memo_ray.merging.adapters import Adapter
-
-NOT_THE_MODEL = {"transformers_version", "use_cache", "dtype", "torch_dtype", "architectures", "initializer_range"}
-"""Keys of config.json that may differ between a base and its fine-tuned models (as may `_...` and `..._token_id`)."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +67,12 @@ def check(base: Path, memories: Mapping[str, Path], *, adapters: bool = False) -
         if not (folder / "config.json").is_file():
             raise MergeError(f"{folder}: holds no config.json; give the folder of a Hugging Face model on this machine")
     stored = {folder: read_tensors(folder) for folder in folders.values()}
-    parameters, tied = _architecture(base)
-    for folder in memories.values():
-        _same_config(base, folder)
-    same_tokenizers(base, memories.values())
+    parameters, tied = set[str](), dict[str, str]()
+    if not alike(base, memories.values(), stored):
+        parameters, tied = _architecture(base)
+        for folder in memories.values():
+            _same_config(base, folder)
+        same_tokenizers(base, memories.values())
     # From headers alone, before a tied tensor is compared with its twin.
     shared = set.intersection(*(set(tensors) for tensors in stored.values()))
     for folder in memories.values():
@@ -178,10 +178,7 @@ def _same_config(base: Path, memory: Path) -> None:
         )
     left, right = of_base.to_dict(), of_memory.to_dict()
     different = [
-        key
-        for key in sorted(left.keys() | right.keys())
-        if left.get(key) != right.get(key)
-        and not (key in NOT_THE_MODEL or key.startswith("_") or key.endswith("_token_id"))
+        key for key in sorted(left.keys() | right.keys()) if left.get(key) != right.get(key) and not may_differ(key)
     ]
     if different:
         key = different[0]

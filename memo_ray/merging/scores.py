@@ -110,8 +110,10 @@ class SweepProgress:
     def merging(self, recipe_ids: Sequence[str]) -> Iterator[dict[str, Path]]:
         """Yield a folder for each merge of a pass to be made in; when the block ends well these are the merges.
 
-        A merge's seconds are its share of the pass.
+        A merge's seconds are its share of the pass. What a killed pass left of the same merges goes first: the disk
+        has been asked for them once, and this pass may take the place of one whose worker was lost.
         """
+        self.clear(recipe_ids)
         clock = time.monotonic()
         with ExitStack() as stack:
             yield {name: stack.enter_context(self.merges.storing(name)) for name in recipe_ids}
@@ -120,11 +122,13 @@ class SweepProgress:
             for name in recipe_ids:
                 self.merges.put(_seconds(name), json.dumps(share).encode())
 
-    def clear(self) -> None:
-        """Free the space of merges that a killed sweep left half-written; none may be under way."""
+    def clear(self, recipe_ids: Sequence[str] | None = None) -> None:
+        """Free the space of merges (None: all) that were left half-written by a kill; none of them may be under way."""
         if isinstance(self.merges, LocalPlace):
             for left in self.merges.folder.glob(".*"):
-                shutil.rmtree(left, ignore_errors=True)
+                # `.<id>.<unique>`; an id may hold points itself.
+                if recipe_ids is None or left.name.rpartition(".")[0].removeprefix(".") in recipe_ids:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def merge_seconds(self, recipe_id: str) -> float:
         """How long a recipe's merge took."""

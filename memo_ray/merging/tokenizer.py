@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,40 @@ TOKENIZER = (
     "spiece.model", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 """Files that a tokenizer and its chat template are stored in."""
+HOW_FOUND = "local_files_only"
+"""A key of tokenizer_config.json that says nothing of the tokenizer."""
 
 
 def same_tokenizers(base: Path, memories: Iterable[Path]) -> None:
     """Raise MergeError for a folder whose tokenizer cannot be read, or splits or formats text unlike the base's."""
     # One of every set of files that are alike: to load a tokenizer may take a second.
-    seen, of_base = {_tokenizer_files(base)}, _load_tokenizer(base)
+    seen, of_base = {tokenizer_files(base)}, _load_tokenizer(base)
     for memory in memories:
-        files = _tokenizer_files(memory)
+        files = tokenizer_files(memory)
         if files not in seen:
             seen.add(files)
             _same_tokenizer(base, of_base, memory)
 
 
-def _tokenizer_files(folder: Path) -> tuple[tuple[str, str], ...]:
-    """Names and digests; of a folder without `tokenizer.json`, which may have files of its own, its path."""
+def tokenizer_files(folder: Path) -> tuple[tuple[str, str], ...]:
+    """Names and digests; of a folder without `tokenizer.json`, which may have files of its own, its path.
+
+    How transformers was told to find a tokenizer, which it stores with it, does not count.
+    """
     if not (folder / "tokenizer.json").is_file() or (folder / "additional_chat_templates").exists():
         return ((str(folder), ""),)
     found = (folder / name for name in TOKENIZER)
-    return tuple((path.name, sha256(path.read_bytes()).hexdigest()) for path in found if path.is_file())
+    return tuple((path.name, sha256(_content(path)).hexdigest()) for path in found if path.is_file())
+
+
+def _content(file: Path) -> bytes:
+    content = file.read_bytes()
+    if file.name == "tokenizer_config.json":
+        with suppress(ValueError, AttributeError, TypeError, RecursionError):
+            settings = json.loads(content)
+            settings.pop(HOW_FOUND, None)
+            return json.dumps(settings, sort_keys=True).encode()
+    return content
 
 
 def _same_tokenizer(base: Path, of_base: Any, memory: Path) -> None:

@@ -16,6 +16,9 @@ from typing import Any
 from memo_ray.errors import GenerationError
 from memo_ray.models.chat import ChatReply, ChatRequest
 
+FACTS = "cartridges.json"
+"""Beside the adapters: what `training.cartridge.Trained` holds of each, by document."""
+
 
 class CartridgeModel:
     """`base` with the cartridges of one or several documents; several are joined end to end."""

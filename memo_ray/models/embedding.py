@@ -98,6 +98,12 @@ class EndpointEmbedder:
                 )
             self.tokens += made.usage.prompt_tokens if made.usage else 0
             rows += [item.embedding for item in sorted(made.data, key=lambda item: item.index)]
+        lengths = sorted({len(row) for row in rows})
+        if len(lengths) > 1 or lengths == [0]:
+            raise GenerationError(
+                f"endpoint {self._config.base_url}: gave vectors of {' and '.join(map(str, lengths))} dimensions; "
+                f"it must serve one embedding model as {self._config.model}"
+            )
         return unit(np.asarray(rows, dtype=np.float32))
 
     async def close(self) -> None:

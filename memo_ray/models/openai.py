@@ -222,10 +222,13 @@ def failure(config: OpenAIModel, error: openai.OpenAIError) -> GenerationError:
 
 
 def reply_of(text: str, finish_reason: str | None, usage: CompletionUsage | None) -> ChatReply:
-    """A reply without its reasoning, with the tokens that the endpoint counted; none where it counts none."""
+    """A reply without its reasoning, with the tokens that the endpoint counted; none where it counts none.
+
+    Half a surrogate pair, which JSON can hold and neither a table nor a file can, becomes a question mark.
+    """
     details = usage.prompt_tokens_details if usage else None
     return ChatReply(
-        text=without_reasoning(text),
+        text=without_reasoning(text).encode(errors="replace").decode(),
         finish_reason=finish_reason or "",
         input_tokens=usage.prompt_tokens if usage else 0,
         output_tokens=usage.completion_tokens if usage else 0,

@@ -10,12 +10,14 @@ import itertools
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
 from memo_ray.config.models import VllmModel, Yarn
 from memo_ray.errors import ConfigError, EngineDied, GenerationError, PromptRefused
 from memo_ray.models.chat import ChatReply, ChatRequest
+from memo_ray.models.gpu_turn import turn_on_gpu
 from memo_ray.models.reasoning import ReasoningFilter, without_reasoning
 
 ENVIRONMENT = {
@@ -64,8 +66,10 @@ class VllmChatModel:
             engine_args = AsyncEngineArgs(**engine_arguments(config, path, cpu=on_cpu()))
         except TypeError as error:
             raise ConfigError(f"engine_args: {error}; see the arguments of this vLLM version") from None
+        turn = nullcontext() if on_cpu() else turn_on_gpu(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
         try:
-            engine = AsyncLLM.from_engine_args(engine_args)
+            with turn:
+                engine = AsyncLLM.from_engine_args(engine_args)
         except (ValueError, NotImplementedError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ConfigError(f"model {path}: vLLM refuses these settings ({reason})") from error

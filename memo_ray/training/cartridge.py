@@ -8,6 +8,7 @@ self-study answers, which are the reflections that the synthesis made of that do
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,13 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Facts of one cartridge. `truncated`: tokens of the document that the teacher did not read."""
+    """Facts of one cartridge. `truncated`: tokens of the document that the teacher did not read; `seconds`: wall."""
 
     document_tokens: int
     cache_tokens: int
     truncated: int
     losses: list[float]
+    seconds: float
 
 
 def pairs_by_document(reflections: Iterable[Reflection], ledger: Iterable[LedgerEntry]) -> dict[str, list[Pair]]:
@@ -61,6 +63,7 @@ def train_cartridge(
     """
     if not pairs or not text.strip():
         raise TrainingError(f"cartridge {folder.name}: has no {'pairs' if text.strip() else 'text'} to learn from")
+    began = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(base)
     model: Any = AutoModelForCausalLM.from_pretrained(base, use_safetensors=True)
@@ -88,7 +91,7 @@ def train_cartridge(
             on_step(step, len(batches), losses[-1])
     folder.mkdir(parents=True, exist_ok=True)
     student.save_pretrained(folder)
-    return Trained(whole, cache, max(0, whole - settings.context_tokens), losses)
+    return Trained(whole, cache, max(0, whole - settings.context_tokens), losses, round(time.perf_counter() - began, 3))
 
 
 def drawn(pairs: Sequence[Pair], settings: CartridgeTraining) -> list[list[Pair]]:

@@ -13,10 +13,18 @@ import pytest
 import ray
 
 from memo_ray import ray_session
+from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.models import VllmModel
-from memo_ray.errors import EnvironmentProblem
+from memo_ray.config.run import RunConfig
+from memo_ray.config.synthesis import SynthesisConfig
+from memo_ray.config.training import TrainingConfig
+from memo_ray.console import Console
+from memo_ray.errors import EnvironmentProblem, TrainingError
 from memo_ray.models import ray_engine
+from memo_ray.pipeline import STAGES
+from memo_ray.ray_room import check_room
 from memo_ray.ray_session import check_nodes, missing_packages, session
+from memo_ray.workspace import Workspace
 
 GPU_MODEL = VllmModel(engine="vllm", model="some/model", replicas=4, tensor_parallel_size=2)
 MISMATCH = (
@@ -99,3 +107,29 @@ def test_more_gpus_than_there_are_is_said_before_an_actor_waits(
         return
     with pytest.raises(EnvironmentProblem, match=rf"GPUs: the cluster has at most {gpus:g}, and {engines} engine"):
         ray_engine.actor_resources(GPU_MODEL, engines)
+
+
+def test_what_later_stages_can_never_get_is_said_before_the_first_works(ray_cluster: None, tmp_path: Path) -> None:
+    corpora = (CorpusConfig(name="a", paths=("d",)),)
+    config = RunConfig(name="x", root=str(tmp_path), corpora=corpora, training=TrainingConfig(workers=64))
+    run = Workspace(config, Console(quiet=True))
+    for stages in (None, STAGES):
+        run.stages = stages
+        with pytest.raises(
+            TrainingError, match=r"^training.workers: 64 of them need \d+ CPUs, but the cluster has 2; "
+        ):
+            run.look_ahead("corpus")
+    for stages, stage in ((STAGES[:2], "corpus"), (STAGES, "evaluation")):
+        run.stages = stages
+        run.look_ahead(stage)
+
+
+def test_the_generators_of_a_later_stage_count_too(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMO_AUTOSCALES_TO", '{"CPU": 64, "GPU": 4}')
+    corpora = (CorpusConfig(name="a", paths=("d",)),)
+    config = RunConfig(name="x", corpora=corpora, synthesis=SynthesisConfig(generator=GPU_MODEL))
+    with pytest.raises(EnvironmentProblem, match=r"^GPUs: the cluster has at most 4, and 4 engine"):
+        check_room(config, ["corpus", "synthesis"])
+    check_room(config, ["corpus"])
+    monkeypatch.setenv("MEMO_AUTOSCALES_TO", '{"CPU": 64, "GPU": 8}')
+    check_room(config, STAGES)

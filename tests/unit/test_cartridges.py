@@ -58,6 +58,9 @@ def test_every_document_gets_an_adapter_once(
     assert first["documents"]["a"]["cache_tokens"] == 8
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out) == first  # losses and all: nothing was trained again
+    command.remove("--json")
+    assert main(command) == 0
+    assert capsys.readouterr().err.splitlines()[-1].split() == ["✓", "cartridges", "reused", "2", "cartridges"]
     other, _ = train_cartridges(workspace, settings_of([*SMALL, "seed=1"]), str(tiny_model))
     assert other != first["adapters"]
 

@@ -69,3 +69,17 @@ def test_every_command_prints_its_json_where_nothing_else_is() -> None:
     sources = Path(memo_ray.__file__).parent.rglob("*.py")
     # `memo bench` prints a line for each benchmark and has no --json.
     assert [path.name for path in sources if "print(json.dumps" in path.read_text()] == ["benching.py"]
+
+
+def test_a_command_draws_no_bars_unless_they_are_asked_for() -> None:
+    code = (
+        "from memo_ray.quiet import quiet_libraries; quiet_libraries()\n"
+        "from transformers.utils.logging import is_progress_bar_enabled; print(is_progress_bar_enabled())"
+    )
+    for wanted, shown in ((None, "False"), ("0", "True")):
+        environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_PROGRESS_BARS"}
+        environment |= {"HF_HUB_DISABLE_PROGRESS_BARS": wanted} if wanted else {}
+        found = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        assert found.stdout.strip() == shown

@@ -122,6 +122,13 @@ def test_where_checks_run_their_tools_are_brought_first() -> None:
             assert not testing or "bash .github/tools.sh" in runs[: testing[0]], (path.name, name)
 
 
+def test_the_drills_run_as_root_every_night() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/nightly.yml").read_text())["jobs"]
+    assert any(
+        re.match(r"sudo .*pytest tests/faults$", step.get("run", "")) for job in jobs.values() for step in job["steps"]
+    )
+
+
 def test_every_lock_is_in_the_bills_of_materials_and_in_the_audit() -> None:
     text = (ROOT / "Makefile").read_text()
     (named,) = re.findall(r"^LOCKS := (.*)$", text, re.MULTILINE)

@@ -13,10 +13,10 @@ from ray.exceptions import RayTaskError
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
-from memo_ray.errors import CorpusError, GenerationError, StoreError
+from memo_ray.errors import BeingMade, ConfigError, CorpusError, GenerationError, StoreError
 from memo_ray.results import status_of, status_text
 from memo_ray.rows import Chunk
-from memo_ray.stage_state import LONGEST, reason, watched
+from memo_ray.stage_state import LONGEST, next_command, noted, reason, watched
 from memo_ray.workspace import Workspace
 
 NAME, IDENTITY = "corpus-law", "0123456789abcdef" * 4
@@ -119,3 +119,50 @@ def test_a_reason_holds_no_key_and_no_text_of_documents(monkeypatch: pytest.Monk
     assert "document" not in reason(caught.value)
     task = RayTaskError("build", "a traceback", CorpusError("d/x.pdf: is encrypted"))
     assert reason(task.as_instanceof_cause()) == "d/x.pdf: is encrypted"
+
+
+@noted
+def run_stage(run: Workspace, error: Exception | None = None, *, attempted: bool = False) -> None:
+    """A command that fails with `error`: in an attempt at the corpus, or before."""
+    if attempted:
+        make(run, error)
+    elif error is not None:
+        raise error
+
+
+def test_what_ends_a_command_before_any_attempt_is_said_too(workspace: Workspace) -> None:
+    gone = ConfigError("corpora.law.paths: d: no such file; check the path\nmore")
+    with pytest.raises(ConfigError):
+        run_stage(workspace, gone)
+    found = status_of(workspace)
+    assert found["stopped"]["error"] == "corpora.law.paths: d: no such file; check the path"
+    assert f"{found['stopped']['failed']}: {found['stopped']['error']}\nnext: memo run " in status_text(
+        workspace, found
+    )
+    run_stage(workspace, attempted=True)
+    with pytest.raises(ConfigError):
+        run_stage(workspace, gone)
+    finished = [{"state": "finished"}]
+    assert next_command(workspace, finished).startswith("memo run "), "what is finished may be of what was there before"
+    run_stage(workspace)
+    assert status_of(workspace)["stopped"] == {} and next_command(workspace, finished).startswith("memo serve ")
+
+
+def test_a_failed_attempt_is_told_once_and_another_process_is_none(workspace: Workspace) -> None:
+    with pytest.raises(CorpusError):
+        run_stage(workspace, CorpusError("docs/one.txt: is not UTF-8 text"), attempted=True)
+    found = status_of(workspace)
+    assert found["stages"][0]["state"] == "failed" and found["stopped"] == {}
+    assert status_text(workspace, found).count("is not UTF-8 text") == 1
+    with pytest.raises(BeingMade):
+        run_stage(workspace, BeingMade("process 7 on other is making corpus-law"))
+    assert status_of(workspace)["stopped"] == {}
+
+
+def test_a_damaged_note_stops_no_status(workspace: Workspace) -> None:
+    workspace.place.put("stopped.json", b"{")
+    workspace.place.put(f"artifacts/{NAME}/{IDENTITY[:16]}/attempt.json", b"[1]")
+    assert status_of(workspace)["stages"][0]["state"] == "not begun"
+    workspace.place.put("spent/one.json", b'{"gpu_seconds"')
+    with pytest.raises(StoreError, match=r"spent/one\.json: is damaged; mend or remove it"):
+        status_of(workspace)

@@ -16,7 +16,8 @@ from memo_ray.console import Console
 from memo_ray.errors import ConfigError, StoreError
 from memo_ray.models.opening import check_key
 from memo_ray.rows import Chunk
-from memo_ray.workspace import Workspace
+from memo_ray.stage_state import next_command
+from memo_ray.workspace import Workspace, load_settings
 
 
 @pytest.fixture
@@ -83,3 +84,18 @@ def test_a_key_that_is_not_set_is_named_with_its_setting(monkeypatch: pytest.Mon
     check_key("", "serving")
     with pytest.raises(ConfigError, match=r"serving\.executive\.api_key_env: the environment variable NO_SUCH_KEY"):
         check_key("NO_SUCH_KEY", "serving.executive")
+
+
+def test_settings_beside_artefacts_on_s3_are_loaded_by_their_address(bucket: str) -> None:
+    """As every hint of a run on S3 names them; `memo add` keeps its corpus there alone."""
+    run = Workspace(
+        RunConfig(name="x", root=bucket, corpora=(CorpusConfig(name="a", paths=("d",)),)), Console(quiet=True)
+    )
+    with pytest.raises(ConfigError, match=r"x/run\.yaml: no such file; give a run's YAML file"):
+        load_settings(f"{run.where}/run.yaml")
+    run.remember_config()
+    found = load_settings(f"{run.where}/run.yaml", ("training.epochs=9",))
+    assert (found.name, found.root, found.training.epochs) == ("x", bucket, 9)
+    assert next_command(run, [{"state": "failed"}]) == f"memo run {bucket}/x/run.yaml"
+    with pytest.raises(ConfigError, match="no such file; give a run's YAML file"):
+        load_settings(run.where)

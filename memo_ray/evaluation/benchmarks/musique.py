@@ -57,6 +57,9 @@ def item(row: Any) -> Item:
     """One row as an Item. Raises KeyError, TypeError or ValueError when it is none."""
     if isinstance(row, Exception):
         raise ValueError(str(row))
+    said = [row["question"], row["answer"], *(row.get("answer_aliases") or ())]
+    if not all(isinstance(text, str) for text in said):
+        raise ValueError("its question and answers must be texts")
     name = str(row["id"])
     evidence, negatives = [], []
     for place, paragraph in enumerate(row["paragraphs"]):
@@ -65,6 +68,8 @@ def item(row: Any) -> Item:
             raise ValueError(f"paragraph {place} has no text")
         passage = Passage(f"{name}_para{int(paragraph.get('idx', place))}_chunk0", str(paragraph["title"]), text)
         (evidence if paragraph["is_supporting"] else negatives).append(passage)
-    answers = list(dict.fromkeys(text for text in (row["answer"], *row.get("answer_aliases", ())) if text))
+    for text in (name, *said, *(part for passage in [*evidence, *negatives] for part in (passage.title, passage.text))):
+        text.encode()  # JSON can hold half a surrogate pair, and no table can
+    answers = list(dict.fromkeys(text for text in said[1:] if text))
     hops = HOPS.match(name)
     return Item(Question(name, row["question"], answers, int(hops[1]) if hops else 0), evidence, negatives)

@@ -49,10 +49,13 @@ def load(config: NarrativeQA, key: str) -> Loaded:
 def table(path: Path, needed: tuple[str, ...]) -> list[Row]:
     """The rows of a CSV file with the columns `needed`. Raises CorpusError."""
     reader = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8", errors="replace"), newline=""))
-    missing = [name for name in needed if name not in (reader.fieldnames or ())]
-    if missing:
-        raise CorpusError(f"{path}: has no column {', '.join(missing)}; it is not NarrativeQA's own file")
-    return [{name: value or "" for name, value in row.items() if isinstance(value, str | None)} for row in reader]
+    try:
+        missing = [name for name in needed if name not in (reader.fieldnames or ())]
+        if missing:
+            raise CorpusError(f"{path}: has no column {', '.join(missing)}; it is not NarrativeQA's own file")
+        return [{name: value or "" for name, value in row.items() if isinstance(value, str | None)} for row in reader]
+    except csv.Error as error:
+        raise CorpusError(f"{path}: is not CSV ({error}); download it again") from None
 
 
 def stories(folder: Path) -> Iterator[Path]:

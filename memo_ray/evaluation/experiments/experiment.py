@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from memo_ray.artifacts.place import open_place
+from memo_ray.artifacts.store import Store
 from memo_ray.config.loading import OnceLoader, set_key, validate
 from memo_ray.config.run import RunConfig
 from memo_ray.errors import ConfigError
@@ -143,16 +144,26 @@ def run_name(experiment: str, labels: tuple[str, ...]) -> str:
 def gather(experiment: Experiment) -> Iterator[dict[str, Any]]:
     """The rows of an experiment's table: every system of every finished run, with the run's labels before it.
 
-    A run that is not finished gives one row with `missing`, so that no row of the table is dropped silently.
+    A run that is not finished with its last settings gives one row with `missing`, so that no row of the table is
+    dropped silently, and none is of another corpus or other questions than the rest.
     """
     for run in experiment.runs:
         systems = written(run, "report/comparison.json").get("systems")
-        if systems is None:
+        if systems is None or outdated(run):
             yield {**run.labels, "missing": f"memo run has not finished {run.config.name}"}
             continue
         ratio = ratio_of(run, experiment)
         for row in systems:
             yield {**run.labels, **row, **({} if ratio is None else {"data_ratio": ratio})}
+
+
+def outdated(run: ExperimentRun) -> bool:
+    """Whether the run's report is of earlier settings: the evaluation that its last ones make is not finished."""
+    place = open_place(run.config.root).child(run.config.name)
+    current = json.loads(place.get("current.json") or b"{}")
+    fingerprint = current.get("evaluation")
+    found = fingerprint and Store(place.child("artifacts")).find("evaluation", fingerprint)
+    return bool(current) and not found
 
 
 def written(run: ExperimentRun, name: str) -> dict[str, Any]:
@@ -189,7 +200,7 @@ def write_rows(experiment: Experiment) -> str:
     writer.writerows(rows)
     place = open_place(experiment.runs[0].config.root)
     place.put(f"{experiment.name}.csv", text.getvalue().encode())
-    finished = [run for run in experiment.runs if written(run, "report/comparison.json")]
+    finished = [run for run in experiment.runs if written(run, "report/comparison.json") and not outdated(run)]
     pages = {"/".join(run.labels.values()): f"{run.config.name}/report/comparison.html" for run in finished}
     page = render_experiment(experiment.title, list(experiment.runs[0].labels), rows, pages)
     place.put(f"{experiment.name}.html", page.encode())

@@ -18,7 +18,7 @@ from memo_ray.config.judging import JudgeConfig
 from memo_ray.errors import GenerationError
 from memo_ray.models.chat import ChatModel, ChatReply, ChatRequest, Message
 from memo_ray.models.replies import parse_json
-from memo_ray.protocol.quoting import quote
+from memo_ray.protocol.quoting import printable, quote
 
 PROMPT = Path(__file__).parent / "prompts" / "judge.md"
 SCHEMA = {
@@ -44,10 +44,17 @@ class Verdict:
 
 
 class Judge:
-    """Judges answers over one ChatModel. The same answer to the same question is judged once."""
+    """Judges answers over one ChatModel. The same answer to the same question is judged once.
+
+    `replies`: how many the model has given so far, verdicts or not, with the tokens of all; 0 after a verdict that
+    could not be had is an outage.
+    """
 
     def __init__(self, model: ChatModel, config: JudgeConfig) -> None:
         self.name = model.name
+        self.replies = self.input_tokens = self.output_tokens = 0
+        # Thousands of answers come at once. Those that wait for their turn wait here: only what is under way stalls.
+        self._places = asyncio.Semaphore(config.model.concurrency)
         self._model = model
         self._config = config
         self._known: dict[str, asyncio.Task[Verdict]] = {}
@@ -88,17 +95,22 @@ class Judge:
                 problem = f"judge: {error}"
                 messages = (messages[0], *repair(reply.text, str(error)))
                 continue
-            return Verdict(value["score"] == 1, value["reason"], calls, read, written)
+            return Verdict(value["score"] == 1, printable(value["reason"]), calls, read, written)
         return Verdict(None, problem, calls, read, written)
 
     async def _reply(self, request_id: str, messages: tuple[Message, ...]) -> ChatReply:
         request = ChatRequest(
             request_id=request_id, messages=messages, temperature=0.0, max_tokens=self._config.max_tokens, schema=SCHEMA
         )
-        try:
-            return await asyncio.wait_for(self._model.chat(request), self._config.timeout_s)
-        except TimeoutError:
-            raise GenerationError(f"judge: no answer within {self._config.timeout_s:g} s") from None
+        async with self._places:
+            try:
+                reply = await asyncio.wait_for(self._model.chat(request), self._config.timeout_s)
+            except TimeoutError:
+                raise GenerationError(f"judge: no answer within {self._config.timeout_s:g} s") from None
+        self.replies += 1
+        self.input_tokens += reply.input_tokens
+        self.output_tokens += reply.output_tokens
+        return reply
 
 
 def prompt_of(question: str, references: Sequence[str], answer: str) -> str:

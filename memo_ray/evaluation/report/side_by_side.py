@@ -15,12 +15,13 @@ from memo_ray.evaluation.official import mean
 from memo_ray.evaluation.report.exports import as_csv, as_json, as_latex, percent
 from memo_ray.evaluation.report.highlights import Chart, chart_of
 from memo_ray.evaluation.report.report import environment
-from memo_ray.evaluation.tabulation import MEASURES, Table
+from memo_ray.evaluation.tabulation import Table, right
 from memo_ray.protocol.describe import describe
 from memo_ray.rows import Reject, SystemAnswer
 
 SHOWN_QUESTIONS = 60
 SHOWN_REJECTS = 24
+SHOWN_DOCUMENTS = 9
 FILES = {"comparison.csv": as_csv, "comparison.json": as_json, "comparison.tex": as_latex}
 
 
@@ -92,14 +93,20 @@ def voice(system: str, rows: Sequence[SystemAnswer]) -> Voice:
     return Voice(
         system=system,
         answer=rows[0].answer,
-        right=sum(MEASURES["accuracy"](row) == 1 for row in judged),
+        right=sum(right(row) for row in judged),
         judged=len(judged),
         reason=rows[0].reason,
         note=rows[0].note,
-        retrieved=rows[0].retrieved,
+        retrieved=listed(rows[0].retrieved),
         lost=rows[0].lost,
         lines=told(rows[0].transcript),
     )
+
+
+def listed(documents: Sequence[str]) -> list[str]:
+    """The first of `documents`, and how many more there are: a whole corpus is no list to read."""
+    more = len(documents) - SHOWN_DOCUMENTS
+    return [*documents[:SHOWN_DOCUMENTS], *([f"{more} more"] if more > 0 else [])]
 
 
 def told(transcript: str) -> list[str]:
@@ -132,7 +139,7 @@ def by_kind(answers: Sequence[SystemAnswer]) -> dict[str, Counted]:
     for row in answers:
         if row.verdict != "unjudged":
             of_system = found.setdefault(row.corpus, {}).setdefault(row.system, {})
-            of_system.setdefault(row.kind, []).append(MEASURES["accuracy"](row))
+            of_system.setdefault(row.kind, []).append(float(right(row)))
             asked.setdefault(row.corpus, {}).setdefault(row.kind, set()).add(row.question_id)
     tables = {}
     for corpus, systems in found.items():

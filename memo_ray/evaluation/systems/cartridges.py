@@ -5,6 +5,7 @@ Which cache to load is told by the question's evidence, since a cache cannot be 
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from memo_ray.errors import ConfigError
 from memo_ray.evaluation.systems.meter import seed_of
 from memo_ray.evaluation.systems.reading import request
 from memo_ray.evaluation.systems.system import Corpus, Cost, Failed, Query, Said
-from memo_ray.models.cartridge import folder_of
+from memo_ray.models.cartridge import FACTS, folder_of
 from memo_ray.models.sources import ModelSource
 from memo_ray.protocol.quoting import clean
 
@@ -36,10 +37,13 @@ class CartridgeSystem:
         self._reader = reader
 
     async def prepare(self, corpus: Corpus, folder: Path) -> Cost:
-        """Raises ConfigError when no document of the corpus has an adapter."""
+        """What training its adapters took, where that is known. Raises ConfigError when no document has one."""
         if not any(folder_of(self._folder, row.document_id).is_dir() for row in corpus.documents):
             raise ConfigError(f"{self._folder}: has no adapter of a document of corpus {corpus.name}")
-        return Cost()
+        facts = self._folder / FACTS
+        trained = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
+        seconds = sum(trained[row.document_id]["seconds"] for row in corpus.documents if row.document_id in trained)
+        return Cost(seconds, device_seconds=seconds)
 
     async def answer(self, queries: Sequence[Query], seed: int) -> AsyncIterator[Said | Failed]:
         """One question at a time on each device: a loaded cache serves one."""

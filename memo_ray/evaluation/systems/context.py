@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -82,13 +82,16 @@ class ContextSystem:
 
 
 class Nothing:
-    """No Context."""
+    """No Context. `made`: what the model that is asked cost by corpus, if it was made for them."""
 
     fit = "drop"
 
+    def __init__(self, made: Mapping[str, Cost] | None = None) -> None:
+        self._made = made or {}
+
     async def prepare(self, corpus: Corpus, folder: Path) -> Cost:
         """Nothing to do."""
-        return Cost()
+        return self._made.get(corpus.name, Cost())
 
     async def find(self, queries: Sequence[Query]) -> list[Found | Failed]:
         """Nothing."""
@@ -104,6 +107,7 @@ class Evidence(Nothing):
     fit = "cut"
 
     def __init__(self) -> None:
+        super().__init__()
         self._documents: dict[str, Passage] = {}
 
     async def prepare(self, corpus: Corpus, folder: Path) -> Cost:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from memo_ray.errors import GenerationError
 from memo_ray.evaluation.systems.bm25 import passages_of
 from memo_ray.evaluation.systems.context import Found
 from memo_ray.evaluation.systems.reading import Passage
@@ -27,13 +28,14 @@ class DenseIndex:
         self._query_prefix, self._document_prefix = query_prefix, document_prefix
         self._passages: list[Passage] = []
         self._vectors = np.zeros((0, 0), dtype=np.float32)
+        self._kept = Path()
 
     async def prepare(self, corpus: Corpus, folder: Path) -> Cost:
         """Embed the chunks, or load their embeddings when `folder` has them for this corpus and model."""
         clock = time.perf_counter()
         self._passages = passages_of(corpus)
         key = hashlib.sha256(f"{corpus.digest}\n{self._embedder.identity}\n{self._document_prefix}".encode())
-        kept = folder / f"embeddings-{key.hexdigest()[:16]}.npy"
+        kept = self._kept = folder / f"embeddings-{key.hexdigest()[:16]}.npy"
         if kept.is_file():
             self._vectors = np.load(kept, allow_pickle=False)
             return Cost(time.perf_counter() - clock)
@@ -53,6 +55,11 @@ class DenseIndex:
             return []
         before = self._embedder.tokens
         asked = await self._embedder.embed([f"{self._query_prefix}{query.question}" for query in queries])
+        if asked.shape[1] != self._vectors.shape[1]:
+            raise GenerationError(
+                f"{self._embedder.name}: gives {asked.shape[1]} dimensions for a question, and {self._kept} holds "
+                f"{self._vectors.shape[1]}; serve the model that embedded the corpus, or remove the file"
+            )
         tokens = {self._embedder.name: ((self._embedder.tokens - before) // len(queries), 0)}
         order = np.argsort(-(asked @ self._vectors.T), axis=1, kind="stable")[:, : self._top_k]
         return [Found([self._passages[place] for place in row], 1, tokens) for row in order]

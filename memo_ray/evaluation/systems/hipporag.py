@@ -103,8 +103,10 @@ class HippoRagIndex:
         environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
         environment |= {name: value for name, value in os.environ.items() if name.startswith(("CUDA_", "OMP_"))}
         try:
+            # -O: the package asserts that every phrase of a fact has a weight, but scales the least fact's score to 0;
+            # where all facts are linked, as in a small corpus, each question would fail. Nothing else rests on that.
             self._process = await asyncio.create_subprocess_exec(
-                self._python, str(WORKER), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                self._python, "-O", str(WORKER), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE, env=environment, limit=LINE_BYTES, start_new_session=True,
             )  # fmt: skip
         except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from memo_ray.config.protocol import ProtocolConfig
@@ -14,7 +14,10 @@ from memo_ray.protocol.driver import run_protocol
 
 
 class MemoSystem:
-    """One memory and one executive. `schema_enforced`: the executive's endpoint holds replies to their schema."""
+    """One memory and one executive.
+
+    `schema_enforced`: the executive's endpoint holds replies to their schema. `made`: what the memory cost, by corpus.
+    """
 
     def __init__(
         self,
@@ -25,16 +28,18 @@ class MemoSystem:
         pace: Pace,
         *,
         schema_enforced: bool = False,
+        made: Mapping[str, Cost] | None = None,
     ) -> None:
         self.name = name
         self._executive, self._memory = executive, memory
         self._protocol = protocol
         self._pace = pace
         self._schema_enforced = schema_enforced
+        self._made = made or {}
 
     async def prepare(self, corpus: Corpus, folder: Path) -> Cost:
-        """Nothing: what the memory cost is in the records of synthesis and training."""
-        return Cost()
+        """Nothing is left to do; what the memory has cost."""
+        return self._made.get(corpus.name, Cost())
 
     async def answer(self, queries: Sequence[Query], seed: int) -> AsyncIterator[Said | Failed]:
         """Every question through the protocol. One whose executive never spoke is an outage and no answer."""

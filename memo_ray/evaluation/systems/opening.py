@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from memo_ray.config.comparison import (
@@ -28,7 +28,7 @@ from memo_ray.evaluation.systems.context import ContextSource, ContextSystem, Ev
 from memo_ray.evaluation.systems.dense import DenseIndex
 from memo_ray.evaluation.systems.hipporag import HippoRagIndex
 from memo_ray.evaluation.systems.memo import MemoSystem
-from memo_ray.evaluation.systems.system import System
+from memo_ray.evaluation.systems.system import Cost, System
 from memo_ray.models.chat import ChatModel
 from memo_ray.models.embedding import open_embedder
 from memo_ray.models.openai import OpenAIChatModel
@@ -39,13 +39,14 @@ from memo_ray.models.sources import resolve
 class Models:
     """What all systems of a run share. `memory` None: the run has none, and MeMo needs an endpoint of its own.
 
-    `schema_enforced`: the executive's endpoint holds replies to a JSON schema.
+    `schema_enforced`: the executive's endpoint holds replies to a JSON schema. `made`: what `memory` cost, by corpus.
     """
 
     executive: ChatModel
     memory: ChatModel | None
     protocol: ProtocolConfig
     schema_enforced: bool = False
+    made: Mapping[str, Cost] = field(default_factory=dict)
 
 
 SOURCES: dict[type, Callable[[Any, str, ChatModel], ContextSource]] = {
@@ -77,13 +78,14 @@ def open_system(config: SystemConfig, comparison: ComparisonConfig, models: Mode
     if isinstance(config, MemoryAlone):
         if models.memory is None:
             raise ConfigError(f"{key}: the run has no memory to ask alone")
-        return ContextSystem(name_of(config), Nothing(), models.memory, comparison.reader, pace)
+        return ContextSystem(name_of(config), Nothing(models.made), models.memory, comparison.reader, pace)
     if isinstance(config, Memo):
         memory = OpenAIChatModel(config.memory) if config.memory else models.memory
         if memory is None:
             raise ConfigError(f"{key}.memory: the run has no memory; name an endpoint that serves one")
         enforced = config.executive.structured_outputs if config.executive else models.schema_enforced
         protocol = config.protocol or models.protocol
-        return MemoSystem(name_of(config), executive, memory, protocol, pace, schema_enforced=enforced)
+        made = {} if config.memory else models.made
+        return MemoSystem(name_of(config), executive, memory, protocol, pace, schema_enforced=enforced, made=made)
     source = SOURCES[type(config)](config, key, executive)
     return ContextSystem(name_of(config), source, executive, comparison.reader, pace)

@@ -132,5 +132,6 @@ def dearest(cost: Cost, kept: Path) -> Cost:
 
 
 def folder_name(system: str) -> str:
-    """A system's name as a folder's."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", system)
+    """A system's name as a folder's; one that must be written differently ends in a digest, for "a b" is not "a+b"."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", system)
+    return plain if plain == system else f"{plain}-{hashlib.sha256(system.encode()).hexdigest()[:8]}"

@@ -37,11 +37,16 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What was spent. `tokens`: by model name, (input, output). `seconds` is wall time."""
+    """What was spent. `tokens`: by model name, (input, output). `seconds` is wall time.
+
+    `device_seconds`: seconds of our own devices, several at once counted each; None: `seconds`, where a model of
+    `tokens` runs on them.
+    """
 
     seconds: float = 0.0
     calls: int = 0
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
+    device_seconds: float | None = None
 
     @property
     def input_tokens(self) -> int:

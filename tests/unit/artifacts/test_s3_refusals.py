@@ -11,6 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from ray.exceptions import RayTaskError
+
+from memo_ray.artifacts import s3_client
+from memo_ray.artifacts.place import open_place
+from memo_ray.artifacts.store import Store
+from memo_ray.errors import StoreError
 
 ROOT = Path(__file__).resolve().parents[3]
 EMPTY = "<ListBucketResult><Name>bucket</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
@@ -89,3 +95,45 @@ def test_a_bucket_that_may_only_be_read_says_what_is_missing(
     monkeypatch.setattr(Refusing, "read_only", True)
     line = line_of(tmp_path, service)
     assert line.startswith("memo run: s3://bucket/runs/mine/run.yaml: these credentials may not do this; they need")
+
+
+@pytest.mark.parametrize("writing", [True, False])
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("ExpiredToken", 400, "the credentials have expired; renew them"),
+        ("InvalidAccessKeyId", 403, "the access key is not known"),
+        ("AccessDenied", 403, "these credentials may not do this"),
+        ("RequestTimeTooSkewed", 403, "this machine's clock is wrong"),
+    ],
+)
+def test_a_refusal_to_arrow_is_the_same_line(
+    service: str, monkeypatch: pytest.MonkeyPatch, code: str, status: int, said: str, writing: bool
+) -> None:
+    """As Ray's workers meet it in the middle of a stage."""
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "very-secret", "AWS_REGION": "us-east-1"}
+    for name, value in (keys | {"AWS_ENDPOINT_URL": service}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Refusing, "code", code)
+    monkeypatch.setattr(Refusing, "status", status)
+    s3_client._client.cache_clear()
+    filesystem, root = open_place("s3://bucket/runs").arrow()
+    use = filesystem.open_output_stream if writing else filesystem.open_input_file
+    try:
+        with pytest.raises(StoreError, match=f"^s3://bucket/runs: {said}"), s3_client.told_of_arrow("s3://bucket/runs"):
+            use(f"{root}/one.parquet").close()
+    finally:
+        s3_client._client.cache_clear()
+
+
+def test_arrows_errors_of_a_task_are_told_where_an_artefact_is_made(bucket: str) -> None:
+    said = (
+        "AWS Error UNKNOWN (HTTP status 400) during UploadPart operation: Unable to parse ExceptionName: ExpiredToken"
+    )
+    lost = RayTaskError("write", f"a traceback\n{said} Message: no", OSError(said)).as_instanceof_cause()
+    made = Store(bucket).attempt("corpus-a", "corpus", "1" * 64, {}, {})
+    with pytest.raises(StoreError, match="the credentials have expired"), made:
+        raise lost
+    with pytest.raises(OSError, match="nothing of S3") as kept, s3_client.told_of_arrow(bucket):
+        raise OSError("nothing of S3")
+    assert not isinstance(kept.value, StoreError)

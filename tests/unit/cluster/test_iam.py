@@ -98,13 +98,30 @@ def test_the_page_sets_up_every_policy_with_variables_that_it_names() -> None:
 
 def test_the_pages_commands_are_calls_that_aws_knows() -> None:
     commands = re.findall(r"\baws (iam|ec2) ([a-z-]+)((?: +(?:--[a-z-]+|[^\s;)#`-]\S*))*)", shown())
-    assert len(commands) == 9
+    assert len(commands) == 10
     for service, verb, options in commands:
         model: Any = get_session().get_service_model(service)
         operations = {xform_name(name, "-"): name for name in model.operation_names}
         members = model.operation_model(operations[verb]).input_shape.members
         known = {xform_name(name, "-") for name in members} | {"query", "output", "protocol", "source-group"}
         assert set(re.findall(r"--([a-z-]+)", options)) <= known, verb
+
+
+def test_an_account_that_never_had_spot_gets_its_role() -> None:
+    """Through the API spot is refused without it, and neither head nor operator may make roles."""
+    assert any(node["node_config"].get("InstanceMarketOptions") for node in workers().values())
+    assert "create-service-linked-role --aws-service-name spot.amazonaws.com" in shown()
+    assert all("iam:CreateServiceLinkedRole" not in actions(policy(name)) for name in ("head", "person", "node"))
+
+
+def test_who_launches_spot_may_request_it() -> None:
+    launched_by = {"head": workers().values(), "person": [config()["available_node_types"]["head"]]}
+    for name, types in launched_by.items():
+        spot = any(node["node_config"].get("InstanceMarketOptions") for node in types)
+        resources = [
+            r for s in policy(name) if "ec2:RunInstances" in listed(s["Action"]) for r in listed(s["Resource"])
+        ]
+        assert any(":spot-instances-request/" in resource for resource in resources) == spot
 
 
 @pytest.mark.parametrize(("holder", "names", "most"), [("group", "node person", 5120), ("role", "node head", 10240)])

@@ -12,15 +12,18 @@ from typing import Any
 import pytest
 import ray
 import yaml
+from ray.autoscaler._private.constants import AUTOSCALER_METRIC_PORT
+from ray.autoscaler.tags import NODE_KIND_HEAD, TAG_RAY_CLUSTER_NAME, TAG_RAY_NODE_KIND
 
 from memo_ray.ray_stages import COUNTED, LABELS
 from memo_ray.synthesis.ray_metrics import MEASURED
-from tests.unit.cluster.conftest import tool
+from tests.unit.cluster.conftest import config, tool
 
 ROOT = Path(__file__).resolve().parents[3]
 RULES = ROOT / "cluster" / "monitoring" / "alerts.yaml"
 DASHBOARD = ROOT / "cluster" / "monitoring" / "dashboard.json"
 RULES_TEST = RULES.with_name("alerts_test.yaml")
+WATCHING = RULES.with_name("prometheus-ec2.yaml")
 RAY = Path(ray.__file__).parent
 OURS = {f"ray_memo_synthesis_{name}_total": {"step"} for name in MEASURED}
 OURS |= {f"ray_memo_stage_{name}_total": {*LABELS, *more} for name, (_, more) in COUNTED.items()}
@@ -59,7 +62,8 @@ def defined() -> frozenset[str]:
     """Every metric under the name by which Prometheus gets it: ours, those of Ray's libraries, and of its nodes."""
     panels = "".join(p.read_text() for p in (RAY / "dashboard/modules/metrics/dashboards").glob("*_panels.py"))
     autoscaler = (RAY / "autoscaler/_private/prom_metrics.py").read_text()
-    own = {f"autoscaler_{name}" for name in re.findall(r'(?:Gauge|Counter)\(\s*"(\w+)"', autoscaler)}
+    kinds = re.findall(r'(Gauge|Counter)\(\s*"(\w+)"', autoscaler)
+    own = {f"autoscaler_{name}" + ("_total" if kind == "Counter" else "") for kind, name in kinds}
     found = set(OURS) | own | set(re.findall(r"\bray_[a-z0-9_]+", panels))
     for path in (RAY / "serve" / "_private").glob("*.py"):
         for kind, name in re.findall(r'metrics\.(Counter|Gauge|Histogram)\(\s*"(\w+)"', path.read_text()):
@@ -129,10 +133,32 @@ def test_prometheus_own_tool_takes_the_rules() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_prometheus_own_tool_takes_the_settings() -> None:
+    done = subprocess.run(
+        [tool("promtool"), "check", "config", str(WATCHING)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nodes_on_ec2_are_found_by_ray_s_tags_at_the_ports_they_export_at() -> None:
+    nodes, autoscaler = yaml.safe_load(WATCHING.read_text())["scrape_configs"]
+    start = config()["head_start_ray_commands"][-1] + config()["worker_start_ray_commands"][-1]
+    for job, port in (
+        (nodes, int(*set(re.findall(r"--metrics-export-port=(\d+)", start)))),
+        (autoscaler, AUTOSCALER_METRIC_PORT),
+    ):
+        (found,) = job["ec2_sd_configs"]
+        assert (found["port"], found["region"]) == (port, config()["provider"]["region"])
+        assert {"name": f"tag:{TAG_RAY_CLUSTER_NAME}", "values": [config()["cluster_name"]]} in found["filters"]
+    (kept,) = autoscaler["relabel_configs"]
+    assert kept["source_labels"] == [f"__meta_ec2_tag_{TAG_RAY_NODE_KIND.replace('-', '_')}"]
+    assert kept["regex"] == NODE_KIND_HEAD
+
+
 def test_every_alert_on_our_own_metrics_is_tried_on_series() -> None:
     tests = yaml.safe_load(RULES_TEST.read_text())["tests"]
     fired = {one["alertname"] for test in tests for one in test["alert_rule_test"] if one["exp_alerts"]}
-    ours = {name for name, rule in alerts().items() if "ray_memo_stage" in rule["expr"]}
+    ours = {name for name, rule in alerts().items() if "ray_memo_stage" in rule["expr"]} | {"MemoNodesDoNotCome"}
     assert ours <= fired
 
 

@@ -47,6 +47,10 @@ BAD = [
     ({**GOOD, "trainin": {}}, "trainin: unknown key; did you mean training?"),
     ({**GOOD, "training": {"epochs": "3"}}, 'training.epochs: Input should be a valid integer, got "3"'),
     ({**GOOD, "merging": {"recipes": [{"method": "linear", "density": 0.5}]}}, "linear takes no density"),
+    (
+        {**GOOD, "merging": {"recipes": [{"method": "ties", "density": 5}]}},
+        "merging.recipes.0.density: Input should be less than or equal to 1, got 5",
+    ),
     ({**GOOD, "training": {"learning_rte": 1}}, "training.learning_rte: unknown key; did you mean learning_rate?"),
     ({**GOOD, "training": {"epochs": 0}}, "training.epochs: Input should be greater than or equal to 1, got 0"),
     ({"corpora": [{"paths": ["docs"]}]}, "name: is required"),

@@ -1,16 +1,22 @@
+from collections.abc import Callable, Mapping, Sequence
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from memo_ray.artifacts.registry import Registry
+from memo_ray.artifacts.registry import Entry, Lineage, Registry
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.merging import Linear, MergingConfig
+from memo_ray.continual import forget as module
 from memo_ray.continual.finding import find
-from memo_ray.continual.forget import begun, body_of, forget, version_of, without
+from memo_ray.continual.forget import begun, body_of, chosen_epoch, forget, version_of, without
 from memo_ray.continual.forgotten import FILE, Forgotten
 from memo_ray.continual.probes import RULE, recall
-from memo_ray.continual.registering import register
+from memo_ray.continual.registering import found, register
 from memo_ray.errors import ConfigError, StoreError
+from memo_ray.evaluation.asked import Asked
+from memo_ray.evaluation.ray_evaluation import Asking
 from memo_ray.results import stored_results
+from memo_ray.rows import Answer
 from memo_ray.workspace import Workspace
 
 KEY = Ed25519PrivateKey.generate()
@@ -42,6 +48,13 @@ def test_what_cannot_be_done_changes_nothing(run: Workspace, wanted: str, how: s
         forget(run, wanted, None, how, KEY)  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
     assert run.place.get(FILE) is None and run.place.get("run.yaml") == before
+
+
+def test_it_begins_with_the_epoch_that_stands_before_an_evaluation_has_said_it_again(run: Workspace) -> None:
+    """As after a first document, whose forgetting chose an epoch that is not the last."""
+    register(run, stored_results(run), done="forgot oars", epoch="epoch-1")
+    assert begun(run, find(run, "bell"), "retrain").before == ("isles@1",)
+    assert [memory.reference for memory in Registry(run.place).versions("isles")] == ["isles@1"]
 
 
 def test_a_run_without_a_memory_is_refused(run: Workspace) -> None:
@@ -83,3 +96,41 @@ def test_the_verdict_is_about_the_runs_own_memory(run: Workspace) -> None:
     assert body["before"] == {"isles@1": before.artifact} and list(body["after"]) == ["isles@2"]
     Registry(run.place).withdraw("isles", 1)
     assert version_of(Registry(run.place), "isles@1").withdrawn
+
+
+def answering(best: str, asked_of: list[str]) -> Callable[..., Asking]:
+    """In place of an engine: the epoch `best` recalls every question, the others none."""
+
+    def ask(engine: object, systems: Mapping[str, object], asked: Sequence[Asked], max_tokens: int) -> Asking:
+        asked_of.extend(systems)
+        rows = [
+            Answer(
+                row.question_id, name, row.kind, row.question, row.references, "", name == best, 0.0, False, 0.1, 1, 1
+            )
+            for name in systems
+            for row in asked
+        ]
+        return Asking(rows)
+
+    return ask
+
+
+def test_the_epoch_of_an_only_memory_is_the_one_that_recalls_most(
+    run: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_of: list[str] = []
+    monkeypatch.setattr(module, "ask_alone", answering("epoch-1", asked_of))
+    registry, results = Registry(run.place), stored_results(run)
+    assert chosen_epoch(run, registry, results, None) == "epoch-1"  # type: ignore[arg-type]
+    assert asked_of == ["epoch-1", "epoch-2"]
+
+
+def test_a_memory_that_is_left_of_a_merge_keeps_its_epoch(run: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_of: list[str] = []
+    monkeypatch.setattr(module, "ask_alone", answering("epoch-2", asked_of))
+    registry, results = Registry(run.place), stored_results(run)
+    (values,) = found(run, results, "epoch-1")
+    lineage = Lineage(done="trained", parent="")
+    registry.add(Entry.model_validate(values | {"name": "law", "lineage": lineage}))
+    assert chosen_epoch(run, registry, results, None) == "epoch-1"  # type: ignore[arg-type]
+    assert asked_of == []

@@ -5,7 +5,8 @@ import pytest
 
 from memo_ray.artifacts.store import Artifact, Store
 from memo_ray.config.merging import Linear, MergingConfig, SearchConfig, Slerp
-from memo_ray.continual.recipes import best_recipe, merging_for
+from memo_ray.continual.recipes import best_recipe, merging_for, read_recipe
+from memo_ray.errors import ConfigError
 from memo_ray.rows import SweepRow
 
 CONFIG = MergingConfig(
@@ -58,3 +59,18 @@ def test_without_a_best_a_section_that_cannot_merge_so_many_becomes_the_papers()
     for changed in ({}, {"recipes": (), "search": SearchConfig(trials=5, methods=("slerp",))}):
         section = merging_for(CONFIG.model_copy(update=changed), None, 3)
         assert section is not None and (section["recipes"], section["search"]) == ("paper", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{method: ties, density: 5}", "--recipe: merging.recipes.0.density: Input should be less than or equal to 1"),
+        ("{method: slerp, t: 0.5, x: 1}", "x: unknown key; known keys: density, method, scale, seed, t"),
+        ("{method: slerp, density: 0.5}", "--recipe: merging.recipes.0.t: is required"),
+        ("[", "write it as"),
+    ],
+)
+def test_a_recipe_that_is_none_is_told_by_its_own_keys(text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read_recipe(text)
+    assert told in str(error.value) and "\n" not in str(error.value)

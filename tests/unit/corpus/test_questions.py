@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from memo_ray.artifacts.tables import to_table
 from memo_ray.corpus.questions import check_questions, load_questions
 from memo_ray.errors import CorpusError
-from memo_ray.rows import Question
+from memo_ray.rows import Question, Reject
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -49,14 +50,22 @@ def test_keys_that_are_not_used_are_named(tmp_path: Path) -> None:
     ("row", "says"),
     [
         ({"answers": ["x"]}, "questions.jsonl:2: question must be text, got null"),
-        ({"question": "", "answers": ["x"]}, "questions.jsonl:2: holds no text"),
+        ({"question": "", "answers": ["x"]}, "questions.jsonl:2: question must hold a letter or digit; write it out"),
+        ({"question": " \t", "answers": ["x"]}, "questions.jsonl:2: question must hold a letter or digit"),
+        ({"question": "a\ud800?", "answers": ["x"]}, "questions.jsonl:2: question holds a broken"),
         ({"question": "Who?"}, "questions.jsonl:2: answers must be a list with at least one text"),
         ({"question": "Who?", "answers": "Ann"}, 'questions.jsonl:2: answers must be a list of texts, got "Ann"'),
         ({"question": "Who?", "answers": [1]}, "questions.jsonl:2: answers must be a list of texts"),
-        ({"question": "Who?", "answers": [""]}, "questions.jsonl:2: holds no text"),
+        ({"question": "Who?", "answers": [""]}, "questions.jsonl:2: answers must hold a letter or digit"),
         ({"question": "Who?", "answers": ["x"], "hops": "2"}, "questions.jsonl:2: hops must be a whole number"),
         ({"question": "Who?", "answers": ["x"], "hops": True}, "questions.jsonl:2: hops must be a whole number"),
+        ({"question": "Who?", "answers": ["x"], "hops": 10**20}, "questions.jsonl:2: hops must be a whole number"),
         ({"question": "Who?", "answers": ["x"], "question_id": 3}, "questions.jsonl:2: question_id must be text"),
+        (
+            {"question": "Who?", "answers": ["x"], "question_id": "\ud800"},
+            "questions.jsonl:2: question_id holds what is",
+        ),
+        ({"question": "Who?", "answers": ["x"], "question_id": "a\0"}, "questions.jsonl:2: question_id holds what is"),
         ({"question": "Who?", "answers": ["x"], "document_ids": "a"}, "questions.jsonl:2: document_ids must be a list"),
     ],
 )
@@ -75,11 +84,38 @@ def test_a_file_of_bad_questions_alone_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "says"), [(b"{", r"questions.jsonl:2: is not JSON"), (["Who?"], r"questions.jsonl:2: is not an object")]
+    ("line", "says"),
+    [
+        (b"{", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (["Who?"], "is not an object"),
+        (None, "is not an object"),
+        ("Who?", "is not an object"),
+    ],
 )
-def test_a_line_of_another_form_ends_it(tmp_path: Path, line: Any, says: str) -> None:
-    with pytest.raises(CorpusError, match=says):
-        load_questions(write(tmp_path, {"question": "Fine?", "answers": ["yes"]}, line))
+def test_a_line_of_another_form_is_a_reject_and_the_rest_is_read(tmp_path: Path, line: Any, says: str) -> None:
+    rows = [{"question": text, "answers": ["yes"]} for text in ("Fine?", "Fine, too?")]
+    asked, _ = load_questions(write(tmp_path, rows[0], line, rows[1]))
+    kept, (reject,) = check_questions(asked, {}, "questions.jsonl")
+    assert [question.question for question in kept] == ["Fine?", "Fine, too?"]
+    assert (reject.row_id, reject.reason) == ("questions.jsonl:2", "bad_line")
+    assert reject.detail.startswith(f"questions.jsonl:2: {says}")
+    to_table([*kept], Question)
+    to_table([reject], Reject)
+
+
+@pytest.mark.parametrize("data", [b'[{"question": "Who?", "answers": ["Ann"]}]', b'{\n  "question": "Who?"\n}'])
+def test_a_file_that_is_no_json_lines_at_all_is_an_error(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(CorpusError, match=r"questions\.jsonl:1: is not .*; no other question can be read"):
+        load_questions(write(tmp_path, data))
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows(tmp_path: Path) -> None:
+    path = tmp_path / "questions.jsonl"
+    path.write_bytes(
+        b'\xef\xbb\xbf{"question": "Who?", "answers": ["Ann"]}\r\n{"question": "Why?", "answers": ["x"]}\r\n'
+    )
+    assert [question.question for question in load_questions(str(path))[0]] == ["Who?", "Why?"]
 
 
 def test_csv_with_several_answers_in_a_cell(tmp_path: Path) -> None:
@@ -91,6 +127,28 @@ def test_csv_with_several_answers_in_a_cell(tmp_path: Path) -> None:
     assert [(reject.row_id, reject.reason) for reject in rejects] == [("mine.csv:3", "bad_answers")]
 
 
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("Where?,Rome, Italy", "mine.csv:3: has more cells than the header; put a text that holds a comma between"),
+        (",x", "mine.csv:3: question must hold a letter or digit"),
+        (f"Where?,x,{'9' * 5000}", "mine.csv:3: hops must be a whole number"),
+    ],
+)
+def test_a_bad_row_of_a_csv_file_is_a_reject(tmp_path: Path, row: str, says: str) -> None:
+    path = tmp_path / "mine.csv"
+    header = "question,answers,hops" if row.count("9") else "question,answers"
+    path.write_text(f"{header}\nWho?,Ann\n{row}\nLong {'x' * 200_000}?,y\n", encoding="utf-8")
+    kept, (reject,) = check_questions(load_questions(str(path))[0], {}, "mine.csv")
+    assert [question.answers for question in kept] == [["Ann"], ["y"]] and reject.detail.startswith(says)
+
+
+def test_csv_with_a_header_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("question,answers\n")
+    with pytest.raises(CorpusError, match=r"mine\.csv: holds no question; write one row below the header"):
+        load_questions(str(tmp_path / "mine.csv"))
+
+
 def test_csv_without_its_columns(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("q,a\nWho?,Ann\n")
@@ -100,7 +158,11 @@ def test_csv_without_its_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "says"),
-    [(b"", "holds no question"), (b"\n \n", "holds no question"), (b'{"question": "caf\xe9"}', "not UTF-8")],
+    [
+        (b"", "holds no question; write one JSON object a line"),
+        (b"\n \n", "holds no question"),
+        (b'{"question": "caf\xe9"}', "not UTF-8"),
+    ],
 )
 def test_a_file_without_questions_or_not_in_utf8(tmp_path: Path, data: bytes, says: str) -> None:
     with pytest.raises(CorpusError, match=rf"questions\.jsonl: .*{says}"):

@@ -14,10 +14,10 @@ from memo_ray.artifacts.store import Artifact
 from memo_ray.config.comparison import ComparisonConfig
 from memo_ray.config.models import OpenAIModel
 from memo_ray.config.protocol import ProtocolConfig
-from memo_ray.errors import GenerationError
-from memo_ray.evaluation.comparison import Compared, compare, corpora_of
+from memo_ray.errors import ConfigError, GenerationError
+from memo_ray.evaluation.comparison import Compared, compare, corpora_of, pooled
 from memo_ray.evaluation.report.exports import as_csv, as_json, as_latex
-from memo_ray.evaluation.report.side_by_side import browse, by_kind, losses, write_comparison
+from memo_ray.evaluation.report.side_by_side import browse, by_kind, listed, losses, write_comparison
 from memo_ray.evaluation.systems.opening import Models
 from memo_ray.models.openai import OpenAIChatModel
 from memo_ray.rows import Chunk, Document, Question
@@ -136,6 +136,97 @@ def test_a_judge_that_answers_nonsense_counts_as_nothing(isles: Artifact, tmp_pa
     assert len(rejects) == 4 * 2 and "not valid JSON" in rejects[0].detail
 
 
+def test_what_was_not_judged_still_has_the_scores_that_need_no_judge(isles: Artifact, tmp_path: Path) -> None:
+    def shy(prompt: str) -> str:
+        return "no" if ASKED["wall"] in prompt or "cannot be used" in prompt else judge(prompt)
+
+    table = run(isles, tmp_path, judge=shy).table
+    assert table is not None
+    figures = table.cells["bm25"]["musique"].figures
+    assert {name: figure.questions for name, figure in figures.items()} == {
+        "accuracy": 3, "token_f1": 4, "exact_match": 4, "contained": 4,
+    }  # fmt: skip
+
+
+def test_a_judge_that_never_replies_is_an_outage_and_not_a_result(isles: Artifact, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def counted(prompt: str) -> str:
+        asked.append(prompt)
+        return executive(prompt)
+
+    with pytest.raises(GenerationError, match=r"comparison\.judge: judged nothing: endpoint .* answered status 503"):
+        run(isles, tmp_path, executive=counted, judge=lambda prompt: 503)
+    before = len(asked)
+    assert accuracy(run(isles, tmp_path, executive=counted))["bm25"] == 1.0 and len(asked) == before
+
+
+def test_verdicts_are_kept_as_answers_are(isles: Artifact, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def counted(prompt: str) -> str:
+        asked.append(prompt)
+        return judge(prompt)
+
+    first = run(isles, tmp_path, judge=counted)
+    before = len(asked)
+    again = run(isles, tmp_path, judge=counted)
+    assert before and len(asked) == before and again.answers == first.answers
+
+
+def test_half_a_surrogate_pair_in_a_verdict_is_no_crash(isles: Artifact, tmp_path: Path) -> None:
+    compared = run(isles, tmp_path, judge=lambda prompt: '{"reason": "\\ud800x\ud800", "score": 1}', seeds=[0])
+    assert {row.reason for row in compared.answers} == {"x?"}
+
+
+def test_two_names_that_look_alike_as_folders_are_two_systems(isles: Artifact, tmp_path: Path) -> None:
+    systems = [{"kind": "no_context", "name": "a b"}, {"kind": "bm25", "name": "a_b"}]
+    assert accuracy(run(isles, tmp_path, systems=systems, seeds=[0])) == {"a b": 0.0, "a_b": 1.0}
+
+
+def test_a_question_for_which_nothing_is_found_counts_in_the_recall_of_retrieval(make: Make, tmp_path: Path) -> None:
+    documents = [Document("wall", "Wall", FACTS["wall"][1], "", "wall")]
+    chunks = [Chunk("c", "wall", 0, "Wall", FACTS["wall"][1], 6, 0, 9, "")]
+    asked = [(name, text) for name, text in (("q-wall", ASKED["wall"]), ("q-odd", "Zzyzx?"))]
+    questions = [Question(name, text, ["Rolf Anstick"], 1, ["wall"]) for name, text in asked]
+    tables: Any = {"documents": (documents, Document), "chunks": (chunks, Chunk), "questions": (questions, Question)}
+    table = run(make("corpus", "musique", tables), tmp_path, seeds=[0], judge=None).table
+    assert table is not None and table.cells["bm25"]["musique"].retrieval_recall == 0.5
+    assert table.cells["no_context"]["musique"].retrieval_recall is None
+
+
+def test_all_that_was_shown_counts_in_the_recall_of_retrieval(make: Make, tmp_path: Path) -> None:
+    names = [f"d{number:02}" for number in range(12)]
+    documents = [Document(name, name, f"Wall {name}.", "", name) for name in names]
+    chunks = [Chunk(name, name, 0, name, f"Wall {name}.", 2, 0, 9, "") for name in names]
+    questions = [Question("q", "Which wall?", ["x"], 1, names)]
+    tables: Any = {"documents": (documents, Document), "chunks": (chunks, Chunk), "questions": (questions, Question)}
+    table = run(make("corpus", "musique", tables), tmp_path, seeds=[0], judge=None).table
+    assert table is not None and table.cells["perfect_retrieval"]["musique"].retrieval_recall == 1.0
+    assert listed(names) == [*names[:9], "3 more"] and listed(names[:9]) == names[:9]
+
+
+def test_two_corpora_asked_as_one(isles: Artifact, tmp_path: Path) -> None:
+    (corpus, queries) = corpora_of({"a": isles}, None)[0]
+    halves = [
+        (replace(corpus, name=name, documents=corpus.documents[part], chunks=corpus.chunks[part]), queries[part])
+        for name, part in (("a", slice(0, 2)), ("b", slice(2, 4)))
+    ]
+    whole, asked = pooled("musique", halves)
+    assert (whole.name, whole.documents, whole.chunks) == ("musique", corpus.documents, corpus.chunks)
+    assert asked == queries and whole.digest not in (corpus.digest, pooled("x", halves[:1])[0].digest)
+    with pytest.raises(ConfigError, match=r"together: two corpora have a question q-wall"):
+        pooled("musique", [halves[0], halves[0]])
+    table = run(isles, tmp_path, together="whole", seeds=[0]).table
+    assert table is not None and table.corpora == ["whole"]
+
+
+def test_corpora_without_a_question_are_said_at_once(make: Make, tmp_path: Path) -> None:
+    tables: Any = {"documents": ([], Document), "chunks": ([], Chunk), "questions": ([], Question)}
+    with pytest.raises(ConfigError, match=r"there is no question to compare systems on; name a file in corpora\.NAME"):
+        run(make("corpus", "musique", tables), tmp_path)
+
+
 def test_an_endpoint_that_stalls_or_fails_for_one_question(isles: Artifact, tmp_path: Path) -> None:
     def sick(prompt: str) -> str | int | float:
         if ASKED["wall"] in prompt:
@@ -180,6 +271,8 @@ def test_agreement_with_people_is_in_the_facts(isles: Artifact, tmp_path: Path) 
     compared = run(isles, tmp_path, labelled=str(labelled))
     assert compared.facts["judge"]["accuracy"] == pytest.approx(2 / 3)
     assert compared.facts["judge"]["called_wrong_wrongly"] == 1
+    # Two answers to each of four questions are different, and three are labelled.
+    assert compared.facts["judge"]["replies"] == 11 and compared.facts["judge"]["tokens"] == [1100, 110]
 
 
 def test_exports_hold_the_same_figures(isles: Artifact, tmp_path: Path) -> None:

@@ -71,3 +71,9 @@ def test_labelled_answers_count_by_content(bucket: str, tmp_path: Path) -> None:
     assert of({"kind": "bm25"}, judge={"model": endpoint(), "labelled": str(file)}) != here
     with pytest.raises(CorpusError, match=r"none\.jsonl: no such file of labelled answers; correct"):
         of({"kind": "bm25"}, judge={"model": endpoint(), "labelled": str(tmp_path / "none.jsonl")})
+
+
+def test_pooling_the_corpora_is_another_comparison_and_not_pooling_them_is_none() -> None:
+    plain = ComparisonConfig.model_validate_json('{"systems": [{"kind": "bm25"}]}')
+    assert "together" not in semantics(plain)["settings"]
+    assert semantics(plain.model_copy(update={"together": "whole"}))["settings"]["together"] == "whole"

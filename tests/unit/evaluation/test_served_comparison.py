@@ -9,17 +9,19 @@ from typing import Any
 
 import pytest
 
+from memo_ray.artifacts.place import open_place
 from memo_ray.artifacts.store import Store
 from memo_ray.config.comparison import ComparisonConfig
 from memo_ray.config.loading import validate
 from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.config.run import RunConfig
 from memo_ray.config.serving import ServingConfig
-from memo_ray.errors import ConfigError
+from memo_ray.errors import ConfigError, CorpusError
 from memo_ray.evaluation.recall import given_epoch
-from memo_ray.evaluation.served_comparison import check_keys, compare_systems
+from memo_ray.evaluation.served_comparison import check_keys, check_questions, compare_systems
 from memo_ray.progress import unheard
-from memo_ray.rows import Chunk, Document, Question, SystemAnswer
+from memo_ray.results import remove_other_comparison
+from memo_ray.rows import Answer, Chunk, Document, Question, SystemAnswer
 from tests.unit.evaluation.conftest import Make
 from tests.unit.evaluation.endpoint import endpoint
 
@@ -51,7 +53,7 @@ def test_rows_facts_and_pages_are_in_the_artefact(make: Make, tmp_path: Path) ->
     with endpoint(lambda prompt: "Rolf Anstick" if "<documents>" in prompt else "Ann") as url:
         run = config(url, [{"kind": "bm25"}, {"kind": "no_context"}])
         with store.attempt("evaluation", "evaluation", "0" * 64, {}, {}) as attempt:
-            compared, starts = compare_systems(run, tmp_path, None, {"isles": corpus}, attempt, unheard)
+            compared, starts = compare_systems(run, tmp_path, None, {"isles": corpus}, {}, attempt, unheard)
     made = store.find("evaluation", "0" * 64)
     assert made is not None and starts == 0 and not compared.rejects
     answers = made.rows("system_answers", SystemAnswer)
@@ -64,9 +66,18 @@ def test_rows_facts_and_pages_are_in_the_artefact(make: Make, tmp_path: Path) ->
     assert "publish no text" in made.path("comparison/comparison.html").read_text()
 
 
+def test_pages_of_a_comparison_go_with_the_settings_that_asked_for_it(make: Make, tmp_path: Path) -> None:
+    place = open_place(tmp_path / "run")
+    for name in ("comparison.html", "comparison.json", "answers.csv"):
+        place.put(f"report/{name}", b"x")
+    remove_other_comparison(place, make("evaluation", "isles", {"answers": ([], Answer)}))
+    assert [path.name for path in (tmp_path / "run" / "report").iterdir()] == ["answers.csv"]
+
+
 def test_keys_are_checked_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("A_KEY", raising=False)
     model = {"engine": "openai", "base_url": "http://h/v1", "model": "m", "api_key_env": "A_KEY"}
+    encoder = {"engine": "transformers", "model": "/nowhere"}
     hipporag = {"kind": "hipporag", "python": sys.executable, "llm": model, "embedding": model}
     for settings, key in (
         ({"systems": [{"kind": "bm25"}], "judge": {"model": model}}, r"judge\.model\.api_key_env"),
@@ -76,10 +87,36 @@ def test_keys_are_checked_before_anything_starts(monkeypatch: pytest.MonkeyPatch
         ({"systems": [{"kind": "cartridge"}]}, r"systems\.0\.base: the run's executive is an endpoint"),
         ({"systems": [{**hipporag, "python": "/nowhere"}]}, r"systems\.0\.python: /nowhere: is no interpreter"),
         ({"systems": [hipporag]}, r"systems\.0\.llm\.api_key_env"),
+        ({"systems": [{"kind": "dense", "embedding": encoder}]}, r"systems\.0\.embedding\.model: /nowhere"),
+        ({"systems": [{"kind": "cartridge", "base": "/nowhere"}]}, r"systems\.0\.base: /nowhere"),
+        (
+            {"systems": [{"kind": "bm25"}], "paper": "99/qwen"},
+            r"paper: 99/qwen: .* there are those of Tables 2, 3, 6, ",
+        ),
+        (
+            {"systems": [{"kind": "bm25", "paper": "3/qwen/9n"}]},
+            r"systems\.0\.paper: .* there are 3/qwen/0n, 3/qwen/1n",
+        ),
     ):
         comparison = ComparisonConfig.model_validate_json(json.dumps(settings))
         with pytest.raises(ConfigError, match=rf"evaluation\.comparison\.{key}"):
             check_keys(comparison, serving())
+
+
+def test_a_comparison_without_a_question_is_refused_at_once() -> None:
+    corpora = config("http://h/v1", [{"kind": "bm25"}]).corpora
+    with pytest.raises(ConfigError, match=r"comparison: there is no question to compare systems on; name a file"):
+        check_questions(corpora)
+    check_questions([corpora[0].model_copy(update={"questions": "q.jsonl"})])
+
+
+def test_labelled_answers_are_read_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "labels.jsonl").write_text('{"question": "Q"}')
+    model = {"engine": "openai", "base_url": "http://h/v1", "model": "m"}
+    judge = {"model": model, "labelled": str(tmp_path / "labels.jsonl")}
+    settings = {"systems": [{"kind": "bm25"}], "judge": judge}
+    with pytest.raises(CorpusError, match=r"labels\.jsonl:1: needs question, references, answer and label"):
+        check_keys(ComparisonConfig.model_validate_json(json.dumps(settings)), serving())
 
 
 @pytest.mark.parametrize("option", [{"hybrid": {}}, {"memories": ["a", "b"]}])

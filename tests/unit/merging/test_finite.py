@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from memo_ray.config.merging import DareTies, Linear, MergeRecipe, Slerp, TaskArithmetic
@@ -13,7 +14,7 @@ from memo_ray.errors import MergeError
 from memo_ray.merging.checks import check
 from memo_ray.merging.geometry import measure
 from memo_ray.merging.merge import MergeJob, merge
-from tests.unit.merging.tiny import make_base, make_memories, rewrite
+from tests.unit.merging.tiny import make_base, make_memories, read, rewrite
 
 NORM = "model.norm.weight"
 
@@ -56,3 +57,18 @@ def test_parameters_that_can_only_overflow_are_refused() -> None:
         DareTies(method="dare_ties", density=1e-40)
     with pytest.raises(ValidationError, match="less than or equal to 10"):
         TaskArithmetic(method="task_arithmetic", scale=1e39)
+
+
+def test_opposite_task_vectors_are_merged_along_the_straight_line(
+    made: tuple[Path, dict[str, Path]], tmp_path: Path
+) -> None:
+    """Two entries of a norm's gains, trained the opposite way: their cosine is -1 but for a rounding."""
+    base, memories = made
+    for folder, step in ((base, 0), (memories["a"], 0.25), (memories["b"], -0.5)):
+        gains = torch.ones(32, dtype=torch.bfloat16)
+        gains[[3, 7]] += step
+        rewrite(folder, lambda tensors, gains=gains: tensors | {NORM: gains})
+    merge(MergeJob(recipes=(Slerp(method="slerp", t=0.5),), base=base, memories=memories, threads=1), tmp_path / "out")
+    merged = read(tmp_path / "out" / "slerp-t0.5")[NORM]
+    assert merged[[3, 7]].tolist() == [0.875, 0.875]
+    assert merged.sum() == 30 + 2 * 0.875

@@ -110,3 +110,14 @@ def test_what_a_killed_sweep_left_half_written_is_removed_and_merges_stay(tmp_pa
         (tmp_path / "merges" / name).mkdir()
     progress.clear()
     assert sorted(path.name for path in (tmp_path / "merges").iterdir()) == ["linear", "linear.seconds.json"]
+
+
+def test_a_pass_that_is_made_again_removes_what_the_lost_one_left_and_no_other_passes_folders(tmp_path: Path) -> None:
+    progress = SweepProgress(open_place(tmp_path), "questions")
+    under_way = [".linear-2.0123", ".linear.5.0123", ".ties-d0.3.0123"]
+    for name in (".linear.0123", *under_way):
+        (tmp_path / "merges" / name).mkdir(parents=True)
+    with progress.merging(["linear"]) as folders:
+        assert not (tmp_path / "merges" / ".linear.0123").exists()
+        assert folders["linear"].is_dir()
+    assert sorted(path.name for path in (tmp_path / "merges").glob(".*")) == under_way

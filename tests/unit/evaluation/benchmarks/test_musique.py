@@ -54,6 +54,27 @@ def test_a_row_that_is_no_question_is_a_reject(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"question": None}, {"answer": 7}, {"answer_aliases": [None]}, {"question": "\ud800?"}, {"answer": "\ud800"}],
+)
+def test_a_row_whose_texts_are_none_is_a_reject(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    path = tmp_path / "dev.jsonl"
+    path.write_text("\n".join(json.dumps(one) for one in (row("2hop__1_2"), row("2hop__3_4", **wrong))))
+    loaded = load(MuSiQue(kind="musique", path=str(path)), "b")
+    assert len(loaded.questions) == 1
+    assert [(one.row_id, one.reason) for one in loaded.rejects] == [("dev.jsonl:2", "not_musique")]
+
+
+def test_a_broken_archive_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "dev.jsonl.gz"
+    packed = bytearray(gzip.compress(json.dumps(row("2hop__1_2")).encode()))
+    packed[12:20] = b"\xff" * 8
+    path.write_bytes(packed)
+    with pytest.raises(CorpusError, match=r"dev\.jsonl\.gz: cannot be read .*; download it again"):
+        load(MuSiQue(kind="musique", path=str(path)), "b")
+
+
 def test_what_cannot_be_had_is_said_with_the_address(tmp_path: Path) -> None:
     address = "https://github.com/StonyBrookNLP/musique"
     with pytest.raises(CorpusError, match=f"b.path: nowhere: no such file or folder; get the benchmark from {address}"):

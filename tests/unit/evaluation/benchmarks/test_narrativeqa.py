@@ -80,6 +80,9 @@ def test_files_that_are_not_there_or_not_narrativeqas(small: Path, tmp_path: Pat
         load(NarrativeQA(kind="narrativeqa"), "b")
     with pytest.raises(CorpusError, match="no document of the set train has a story"):
         load(NarrativeQA(kind="narrativeqa", path=str(small), set="train"), "b")
+    (small / "qaps.csv").write_text(f"document_id,question,answer1\nd1,{'x' * 200_000},y\n")
+    with pytest.raises(CorpusError, match=r"qaps\.csv: is not CSV \(field larger than field limit"):
+        load(NarrativeQA(kind="narrativeqa", path=str(small)), "b")
     (small / "qaps.csv").write_text("question\nWho?\n")
     with pytest.raises(CorpusError, match=r"qaps\.csv: has no column document_id, answer1"):
         load(NarrativeQA(kind="narrativeqa", path=str(small)), "b")

@@ -10,10 +10,12 @@ from memo_ray.config.comparison import SystemConfig
 from memo_ray.config.loading import load_run
 from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.config.training import TrainingConfig
+from memo_ray.console import Console
 from memo_ray.errors import ConfigError
 from memo_ray.evaluation.experiments.experiment import gather, is_experiment, load_experiment, merged, names, write_rows
 from memo_ray.evaluation.paper import BENCHMARKS, paper_value, rows
 from memo_ray.evaluation.report.experiment_page import curves, pivot
+from memo_ray.workspace import Workspace
 
 NEEDS = {"table16": (ProtocolConfig, "kind"), "table20": (TrainingConfig, "lora")}
 """Experiments on what another part of the platform must know first."""
@@ -80,6 +82,24 @@ def test_every_paper_row_that_is_asked_for_is_published() -> None:
                 assert any(paper_value(str(wanted), row["system"], b) is not None for row in rows() for b in BENCHMARKS)
 
 
+def test_merges_of_two_halves_stand_beside_the_papers_values_of_the_whole() -> None:
+    for name in ("table6", "table12"):
+        for run in load_experiment(name).runs:
+            comparison = run.config.evaluation.comparison
+            assert comparison is not None and comparison.paper is not None
+            (asked,) = {comparison.together or corpus.name for corpus in run.config.corpora}
+            assert paper_value(comparison.paper, "memo", asked) is not None
+
+
+def test_each_executive_is_shown_what_its_own_context_holds() -> None:
+    for name in ("table2", "table4", "table6", "table13"):
+        for run in load_experiment(name).runs:
+            comparison = run.config.evaluation.comparison
+            assert comparison is not None
+            expected = {"qwen": 32_768, "gemini": 1_048_576}[run.labels["executive"]]
+            assert comparison.reader.context_tokens == expected
+
+
 def test_overrides_reach_every_run() -> None:
     experiment = load_experiment("table13", ("training.base=embedded", "evaluation.comparison.questions=5"))
     assert {run.config.training.base for run in experiment.runs} == {"embedded"}
@@ -136,6 +156,24 @@ def test_rows_are_gathered_and_missing_ones_are_said(tmp_path: Path) -> None:
     html = Path(page).read_text()
     assert "<script" not in html and '<td class="best">50.00</td>' in html and html.count("has not finished") == 5
     assert f'href="{done.name}/report/comparison.html"' in html
+
+
+def test_a_report_of_earlier_settings_is_not_among_the_rows(tmp_path: Path) -> None:
+    experiment = load_experiment("table13", (f"root={tmp_path}",))
+    with Workspace(experiment.runs[0].config, Console(quiet=True)) as run:
+        run.keep("report/comparison.json", '{"systems": [{"system": "no_context", "corpus": "browsecomp_plus"}]}')
+        with run.store.attempt("evaluation", "evaluation", "0" * 64, {}, {}):
+            pass
+        run.note("evaluation", "0" * 64)
+        assert "missing" not in next(gather(experiment))
+        # Other documents: the corpus is made anew, and the evaluation has not come to it so far.
+        run.note("corpus-browsecomp_plus", "1" * 64)
+        assert "has not finished table13-qwen-browsecomp_plus" in next(gather(experiment))["missing"]
+        run.note("evaluation", "2" * 64)
+        assert "missing" in next(gather(experiment))
+    _, page = write_rows(experiment).splitlines()
+    html = Path(page).read_text()
+    assert html.count("has not finished") == 6 and "comparison.html" not in html
 
 
 def result(system: str, corpus: str, accuracy: float, best: bool = False, **labels: str) -> dict[str, Any]:

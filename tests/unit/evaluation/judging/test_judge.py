@@ -78,6 +78,32 @@ def test_an_endpoint_that_fails_or_stalls_is_tried_again_and_then_reported() -> 
     assert found.right is None and found.reason == "judge: no answer within 0.2 s"
 
 
+def test_waiting_for_a_turn_is_no_stall() -> None:
+    """Twelve answers at once, one request at a time: together they take longer than one may."""
+
+    class Slow(Scripted):
+        async def chat(self, request: ChatRequest) -> ChatReply:
+            async with self.turn:
+                await asyncio.sleep(0.05)
+                return ChatReply(said(1), "stop", 100, 10)
+
+        turn = asyncio.Semaphore(1)
+
+    async def all_of_them() -> list[Verdict]:
+        one = CONFIG.model_copy(update={"model": ENDPOINT.model_copy(update={"concurrency": 1}), "attempts": 1})
+        judge = Judge(Slow(), one)
+        found = list(await asyncio.gather(*(judge.verdict("When?", ["1791"], f"{year}") for year in range(12))))
+        assert judge.replies == 12
+        return found
+
+    assert [found.right for found in asyncio.run(all_of_them())] == [True] * 12
+
+
+def test_what_no_table_can_hold_is_taken_out_of_a_reason() -> None:
+    found = judged(Scripted('{"reason": "the \\ud800year\\u0000", "score": 1}'))
+    assert found.right and found.reason == "the year"
+
+
 def test_an_empty_answer_is_wrong_without_asking() -> None:
     model = Scripted()
     assert judged(model, " \n").right is False and not model.requests

@@ -20,7 +20,7 @@ class Solution:
     def __init__(self, docs): self.docs = docs
 class HippoRAG:
     def __init__(self, save_dir, llm_model_name, embedding_model_name):
-        assert os.path.isdir(save_dir) and not any("KEY" in name for name in os.environ)
+        if not os.path.isdir(save_dir) or any("KEY" in name for name in os.environ): raise RuntimeError("a key")
         self.llm_model = _get_llm_class(None)
         self.embedding_model = _get_embedding_model_class(embedding_model_name="e")(global_config=None)
         self.fact_embedding_store, self.openie_results_path = Store(), save_dir + "/openie.json"
@@ -37,9 +37,10 @@ class HippoRAG:
         self.vectors = self.embedding_model.batch_encode(docs)
     def retrieve(self, queries, num_to_retrieve):
         if "boom" in queries[0]: raise ValueError("no facts")
+        assert "unweighted" not in queries[0]
         if "die" in queries[0]: os._exit(3)
         asked = self.embedding_model.batch_encode(queries, instruction="find", norm=True)
-        assert asked.shape[1] == self.vectors.shape[1]
+        if asked.shape[1] != self.vectors.shape[1]: raise ValueError("other vectors")
         shared = lambda doc: sum(word in doc for word in queries[0].split())
         return [Solution(sorted(self.docs, key=shared, reverse=True)[:num_to_retrieve])]
 """,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from dataclasses import replace
@@ -101,6 +102,11 @@ def test_one_question_that_fails_there_fails_alone(
         run(config(python, tiny_model), Extractor(), corpus, tmp_path, "die")
 
 
+def test_the_packages_assertions_are_off(python: str, corpus: Corpus, tiny_model: Path, tmp_path: Path) -> None:
+    _, (found, _) = run(config(python, tiny_model), Extractor(), corpus, tmp_path, "unweighted wall")
+    assert found.passages[0].document_id == "wall"
+
+
 def test_a_model_that_stalls_is_given_up(python: str, corpus: Corpus, tiny_model: Path, tmp_path: Path) -> None:
     llm = Extractor()
     llm.fails = {"salt works": "stall"}
@@ -146,7 +152,9 @@ def test_the_package_itself(corpus: Corpus, tiny_model: Path, tmp_path: Path) ->
                 fact = shown.partition("[[ ## fact_before_filter ## ]]")[2].strip().splitlines()[0]
                 text = f"[[ ## fact_after_filter ## ]]\n{fact}\n\n[[ ## completed ## ]]"
             elif "named_entities" in shown:
-                text = '{"triples": [["Rolf Anstick", "built", "harbour wall"]]}' if "Anstick" in shown else "none"
+                # Two facts, of which the lesser one's score is scaled to 0: no phrase of it has a weight.
+                facts = {"Anstick": ["Rolf Anstick", "built", "harbour wall"], "Pask": ["Ida Pask", "opened", "school"]}
+                text = json.dumps({"triples": [fact for name, fact in facts.items() if name in shown]})
             else:
                 text = '{"named_entities": ["Rolf Anstick", "harbour wall"]}' if "Anstick" in shown else "{}"
             return ChatReply(text, "stop", len(shown), 5)

@@ -75,4 +75,7 @@ def test_a_system_that_cannot_be_prepared_fails_its_own_questions_alone(corpus: 
 
 
 def test_names_as_folders() -> None:
-    assert folder_name("MeMo 1/7/15 @x") == "MeMo_1_7_15_x"
+    assert folder_name("MeMo-1.7_15") == "MeMo-1.7_15"
+    assert folder_name("MeMo 1/7/15 @x").startswith("MeMo_1_7_15_x-")
+    # Two systems never share a journal: the one would be given the other's answers.
+    assert len({folder_name(name) for name in ("a b", "a+b", "a@b", "a_b", "a=b")}) == 5
