@@ -11,7 +11,7 @@ EXTRAS = {
     **dict.fromkeys(("py3langid",), ("synthesis", "evaluation")),
     **dict.fromkeys(("mergekit", "optuna"), ("merging",)),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn"), ("serving",)),
-    **dict.fromkeys(("markupsafe", "matplotlib"), ("evaluation",)),
+    **dict.fromkeys(("bm25s", "markupsafe", "matplotlib"), ("evaluation",)),
     **dict.fromkeys(("markitdown",), ("documents",)),
     **dict.fromkeys(("liger_kernel",), ("gpu",)),
 }
