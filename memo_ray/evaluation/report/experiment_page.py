@@ -22,12 +22,13 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A system on a corpus, in percent; `paper`: the paper's value."""
+    """A system on a corpus, in percent; `paper`: the paper's value; `note`: how many answers the figure leaves out."""
 
     mean: float
     std: float | None
     paper: float | None
     best: bool
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,18 @@ def pivot(axes: Sequence[str], rows: Sequence[Row]) -> Pivot:
         std, paper = row.get("accuracy_std"), row.get("paper_accuracy")
         spot = Spot(
             mean=100 * mean_of(row), std=None if std is None else 100 * std,
-            paper=None if paper is None else 100 * paper, best=best,
+            paper=None if paper is None else 100 * paper, best=best, note=left_out(row),
         )  # fmt: skip
         found.setdefault((*(row[axis] for axis in kept), row["system"]), {})[row["corpus"]] = spot
     lines = [(list(labels), [spots.get(name) for name in corpora]) for labels, spots in found.items()]
     return Pivot([*kept, "system"], corpora, lines)
+
+
+def left_out(row: Row) -> str:
+    """What to say beside a figure that does not rest on all questions; else empty."""
+    counts = {name: int(row.get(name) or 0) for name in ("failed", "unjudged")}
+    said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    return f"of {row['questions']:,} questions; {said}" if said else ""
 
 
 def varied(axes: Sequence[str], rows: Sequence[Row]) -> list[str]:

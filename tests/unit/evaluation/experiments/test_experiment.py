@@ -14,7 +14,7 @@ from memo_ray.console import Console
 from memo_ray.errors import ConfigError
 from memo_ray.evaluation.experiments.experiment import gather, is_experiment, load_experiment, merged, names, write_rows
 from memo_ray.evaluation.paper import BENCHMARKS, paper_value, rows
-from memo_ray.evaluation.report.experiment_page import curves, pivot
+from memo_ray.evaluation.report.experiment_page import curves, pivot, render_experiment
 from memo_ray.workspace import Workspace
 
 NEEDS = {"table16": (ProtocolConfig, "kind"), "table20": (TrainingConfig, "lora")}
@@ -206,6 +206,15 @@ def test_of_one_system_the_best_run_is_in_bold() -> None:
     table = pivot(["merge"], rows)
     assert [spot.best for _, (spot,) in table.rows if spot is not None] == [False, True]
     assert curves(["merge"], rows) == []
+
+
+def test_a_figure_that_rests_on_few_questions_says_so() -> None:
+    whole, few = (
+        result("memo", "a", 0.5),
+        result("cartridge", "a", 0.25) | {"questions": 4, "failed": 16, "unjudged": 0},
+    )
+    page = render_experiment("Title", [], [whole, few], {})
+    assert page.count("<br><small>") == 1 and "of 4 questions; 16 failed" in page
 
 
 def test_over_the_size_of_a_corpus_the_cost_of_a_question_is_drawn_too() -> None:
