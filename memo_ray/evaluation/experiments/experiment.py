@@ -54,11 +54,12 @@ def names() -> list[str]:
 
 
 def is_experiment(given: str) -> bool:
-    """Whether `given` names an experiment that memo-ray ships, or a file with axes."""
-    if given in names():
+    """Whether `given` names an experiment that memo-ray ships, or a file with axes, or can only be meant as a name."""
+    path = Path(given).expanduser()
+    if given in names() or (re.fullmatch(r"\w+", given) and not path.exists()):
         return True
     try:
-        text = Path(given).expanduser().read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return False
     return re.search(r"^axes:", text, re.MULTILINE) is not None

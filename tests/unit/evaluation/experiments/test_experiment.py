@@ -134,6 +134,7 @@ def test_a_wrong_file_is_named_with_its_mistake(tmp_path: Path, text: str, says:
 def test_an_experiment_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match=r"table99: cannot be read .*; experiments: appendix_k, .*table2"):
         load_experiment("table99")
+    assert is_experiment("table99") and not is_experiment("table99.yaml")
 
 
 def test_rows_are_gathered_and_missing_ones_are_said(tmp_path: Path) -> None:
