@@ -14,6 +14,7 @@ from pathlib import Path
 
 from memo_ray.config.benchmarks import NarrativeQA
 from memo_ray.corpus.formats import Unreadable, clean, decode, read_document
+from memo_ray.corpus.questions import CSV_LONGEST_CELL
 from memo_ray.errors import CorpusError
 from memo_ray.evaluation.benchmarks.benchmark import Item, Loaded, Passage, assemble, check, choose, reject
 from memo_ray.evaluation.benchmarks.files import ADDRESSES, folder_of, one_of, read_bytes, read_ids
@@ -48,6 +49,7 @@ def load(config: NarrativeQA, key: str) -> Loaded:
 
 def table(path: Path, needed: tuple[str, ...]) -> list[Row]:
     """The rows of a CSV file with the columns `needed`. Raises CorpusError."""
+    csv.field_size_limit(CSV_LONGEST_CELL)  # of the whole process: what another reader has set must not count here
     reader = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8", errors="replace"), newline=""))
     try:
         missing = [name for name in needed if name not in (reader.fieldnames or ())]

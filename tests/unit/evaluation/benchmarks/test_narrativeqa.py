@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from memo_ray.config.benchmarks import NarrativeQA
+from memo_ray.corpus.questions import CSV_LONGEST_CELL
 from memo_ray.errors import CorpusError
 from memo_ray.evaluation.benchmarks.narrativeqa import load
 
@@ -80,7 +81,7 @@ def test_files_that_are_not_there_or_not_narrativeqas(small: Path, tmp_path: Pat
         load(NarrativeQA(kind="narrativeqa"), "b")
     with pytest.raises(CorpusError, match="no document of the set train has a story"):
         load(NarrativeQA(kind="narrativeqa", path=str(small), set="train"), "b")
-    (small / "qaps.csv").write_text(f"document_id,question,answer1\nd1,{'x' * 200_000},y\n")
+    (small / "qaps.csv").write_text(f"document_id,question,answer1\nd1,{'x' * (CSV_LONGEST_CELL + 1)},y\n")
     with pytest.raises(CorpusError, match=r"qaps\.csv: is not CSV \(field larger than field limit"):
         load(NarrativeQA(kind="narrativeqa", path=str(small)), "b")
     (small / "qaps.csv").write_text("question\nWho?\n")
