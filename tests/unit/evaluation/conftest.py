@@ -20,7 +20,8 @@ from memo_ray.evaluation.summary import build_summary
 from memo_ray.models.chat import ChatReply
 from memo_ray.protocol import protocol, state
 from memo_ray.protocol.transcript import header, line
-from memo_ray.rows import Answer, Document, LedgerEntry, Question, Reflection, Reject, SweepRow, Transcript
+from memo_ray.rows import Answer, Chunk, Document, LedgerEntry, Question, Reflection, Reject, SweepRow, Transcript
+from tests.unit.evaluation.side_by_side import ASKED, FACTS
 
 HOSTILE = '<script>alert("1")</script> & \u202egnirts\x07 {{ 7 * 7 }}'
 SYSTEMS = {"base": "base", "memory": "epoch-3"}
@@ -183,3 +184,12 @@ def gateway_reply(asked: Asked) -> dict[str, Any]:
         "answer": "It was red granite", "justification": HOSTILE, "citations": [], "transcript": lines,
         "usage": {"executive": {"input_tokens": 30}},
     }  # fmt: skip
+
+
+@pytest.fixture
+def isles(make: Make) -> Artifact:
+    documents = [Document(name, name.title(), text, "", name) for name, (_, text) in FACTS.items()]
+    chunks = [Chunk(row.document_id, row.document_id, 0, row.title, row.text, 6, 0, 9, "") for row in documents]
+    questions = [Question(f"q-{name}", text, [FACTS[name][0]], 1, [name]) for name, text in ASKED.items()]
+    tables: Any = {"documents": (documents, Document), "chunks": (chunks, Chunk), "questions": (questions, Question)}
+    return make("corpus", "musique", tables)
