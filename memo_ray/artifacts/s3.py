@@ -108,13 +108,15 @@ class S3Place(Place):
 
     def names(self, prefix: str = "") -> Iterator[str]:
         """Keys below the place, in S3's order, which is sorted."""
+        yield from self.sizes(prefix)
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Bytes of every object below the place, by its name."""
+        start = self.key("")
         with told(self.url):
             pages = client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.key(prefix))
-            for page in pages:
-                for item in page.get("Contents", ()):
-                    name = item["Key"][len(self.key("")) :]
-                    if name and not name.endswith("/"):
-                        yield name
+            found = {item["Key"][len(start) :]: item["Size"] for page in pages for item in page.get("Contents", ())}
+        return {name: size for name, size in found.items() if name and not name.endswith("/")}
 
     def folders(self) -> list[str]:
         """Common prefixes up to the next slash."""
@@ -151,9 +153,9 @@ class S3Place(Place):
             yield scratch
             # What an earlier writer left must not pass for the new folder meanwhile; files that are right stay.
             self._delete([self.key(name + LISTED)])
-            files = self.child(name).upload(scratch)
-            listed = {entry.path for entry in files}
-            for old in [found for found in self.child(name).names() if found not in listed]:
+            before = self.child(name).sizes()
+            files = self.child(name).upload(scratch, before)
+            for old in before.keys() - {entry.path for entry in files}:
                 self._delete([self.key(f"{name}/{old}")])
             self.put(name + LISTED, json.dumps([entry.model_dump() for entry in files]).encode())
 
@@ -192,14 +194,18 @@ class S3Place(Place):
                 copy.result()
         return [entry.model_copy(update={"path": f"{target}/{entry.path}"}) for entry in files]
 
-    def upload(self, folder: Path) -> list[FileEntry]:
-        """Every file below `folder`; one that is there already with this content is not sent again."""
+    def upload(self, folder: Path, there: dict[str, int] | None = None) -> list[FileEntry]:
+        """Every file below `folder`; one that is there already with this content is not sent again.
+
+        `there`: the place's `sizes`, where they are known.
+        """
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        before = self.sizes() if there is None else there
         with told(self.url), transfers() as moving:
 
             def send(path: Path) -> tuple[FileEntry, Any]:
                 entry = entry_of(path, folder)
-                if self._has(entry):
+                if before.get(entry.path) == entry.bytes and self.entry(entry.path) == entry:
                     return entry, None
                 extra = {"Metadata": {"sha256": entry.sha256}}
                 return entry, moving.upload(str(path), self.bucket, self.key(entry.path), extra_args=extra)
@@ -210,14 +216,6 @@ class S3Place(Place):
                 if transfer is not None:
                     transfer.result()
         return [entry for entry, _ in sent]
-
-    def _has(self, entry: FileEntry) -> bool:
-        try:
-            return self.entry(entry.path) == entry
-        except ClientError as error:
-            if code_of(error) in ABSENT:
-                return False
-            raise
 
     def fetch(self, entries: Iterable[FileEntry]) -> Path:
         """A folder of this machine's cache with these files; what is in it already is not downloaded again."""
@@ -266,11 +264,8 @@ class S3Place(Place):
 
     def check(self, entries: Iterable[FileEntry]) -> str:
         """Sizes, from one listing of the folder."""
-        with told(self.url):
-            pages = client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.key(""))
-            sizes = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", ())}
-        wrong = (entry.path for entry in entries if sizes.get(self.key(entry.path)) != entry.bytes)
-        return next(wrong, "")
+        sizes = self.sizes()
+        return next((entry.path for entry in entries if sizes.get(entry.path) != entry.bytes), "")
 
     @contextmanager
     def exclusive(self, what: str) -> Iterator[Callable[[], None]]:
