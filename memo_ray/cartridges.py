@@ -28,7 +28,7 @@ from memo_ray.workspace import Workspace, open_run
 if TYPE_CHECKING:
     from memo_ray.pipeline import Results
 
-VERSION = 2
+VERSION = 3
 """Raised when training changes what it makes."""
 
 
@@ -39,7 +39,8 @@ def cartridge(options: Namespace) -> int:
     if options.json:
         print_json({"adapters": adapters, "documents": facts})
     else:
-        print(f"{len(facts)} cartridges: {adapters}")
+        bare = sum(row["from_text"] for row in facts.values())
+        print(f"{len(facts)} cartridges{f', {bare} from text alone' if bare else ''}: {adapters}")
         base = f"base: {options.base}, " if options.base else ""
         print(f"next: a system {{kind: cartridge, {base}adapters: {adapters}}} in evaluation.comparison")
     return 0
@@ -79,9 +80,10 @@ def train_cartridges(
 ) -> tuple[str, dict[str, dict[str, Any]]]:
     """The folder of adapters, one a document, and each one's facts; a document that is there already is passed over.
 
-    `base`: the model that will answer over them; none: the run's executive. Trained in this process, one after the
-    other, on its GPU if it has one. Raises ConfigError for a run without reflections and for an executive without
-    weights here, TrainingError when no document has reflections.
+    A document of which no reflection was kept is learned from its text. `base`: the model that will answer over them;
+    none: the run's executive. Trained in this process, one after the other, on its GPU if it has one. Raises
+    ConfigError for a run without a synthesis and for an executive without weights here, TrainingError when no document
+    has text.
     """
     from memo_ray.models.cartridge import FACTS, folder_of
     from memo_ray.models.sources import resolve
@@ -97,11 +99,11 @@ def train_cartridges(
     place = workspace.place.child(f"cartridges/{identity[:16]}")
     todo = []
     for name, synthesis in results.synthesis.items():
-        texts = {row.document_id: row.text for row in results.corpora[name].rows("documents", Document)}
         pairs = pairs_by_document(synthesis.rows("reflections", Reflection), synthesis.rows("ledger", LedgerEntry))
-        todo += [(document, texts[document], found) for document, found in pairs.items() if document in texts]
+        documents = [row for row in results.corpora[name].rows("documents", Document) if row.text.strip()]
+        todo += [(row.document_id, row.text, pairs.get(row.document_id, [])) for row in documents]
     if not todo:
-        raise TrainingError(f"{workspace.where}: no reflection has a document to stand for; look at the ledger")
+        raise TrainingError(f"{workspace.where}: no document has text to make a cartridge of")
     facts: dict[str, dict[str, Any]] = json.loads(place.get(FACTS) or b"{}")
     began, made = time.monotonic(), 0
     with workspace.console.stage("cartridges"):
@@ -115,7 +117,8 @@ def train_cartridges(
             place.put(FACTS, json.dumps(facts).encode())
             made += 1
     seconds = time.monotonic() - began if made else None
-    workspace.console.done("cartridges", seconds, {"cartridges": len(todo)})
+    bare = sum(not found for _, _, found in todo)
+    workspace.console.done("cartridges", seconds, {"cartridges": len(todo)} | ({"from text": bare} if bare else {}))
     return place.url, facts
 
 

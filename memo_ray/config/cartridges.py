@@ -11,7 +11,7 @@ class CartridgeTraining(Settings):
     tokens: int = Field(default=8192, ge=2)
     """Length of a document's cache. A shorter document gets a cache as long as itself."""
     samples: int = Field(default=8192, ge=1)
-    """Question-answer pairs a document, drawn with repetition where there are fewer."""
+    """Question-answer pairs a document, drawn with repetition where there are fewer; without any, pieces of text."""
     learning_rate: float = Field(default=2e-2, gt=0)
     batch_size: int = Field(default=8, ge=1)
     context_tokens: int = Field(default=32_768, ge=64)

@@ -123,7 +123,8 @@ class Cartridge(SystemSettings):
     """The model that they were trained on, as a Hugging Face id or folder; none: the run's executive."""
     adapters: str | None = None
     """Folder or s3:// prefix with one adapter a document, as `memo cartridge` leaves them; none: trained from the
-    run's reflections before the evaluation begins, and found again by a later one."""
+    run's reflections before the evaluation begins, and found again by a later one. A document of which no reflection
+    was kept is learned from its own text."""
     training: CartridgeTraining = CartridgeTraining()
     """How they are trained where no `adapters` are named."""
 

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from memo_ray.artifacts.store import Artifact
-from memo_ray.config.comparison import ComparisonConfig
+from memo_ray.config.comparison import Cartridge, ComparisonConfig
 from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.evaluation import metrics, official
 from memo_ray.evaluation.asked import evenly, hop_kind
 from memo_ray.evaluation.judging.agreement import load_labelled, measure
 from memo_ray.evaluation.judging.judge import Judge, Verdict
 from memo_ray.evaluation.losses import lost_at
-from memo_ray.evaluation.systems.opening import Models, open_system
+from memo_ray.evaluation.systems.cartridges import from_text
+from memo_ray.evaluation.systems.opening import Models, name_of, open_system
 from memo_ray.evaluation.systems.running import Ran, folder_name, run_system
 from memo_ray.evaluation.systems.system import Corpus, Failed, Query, Said
 from memo_ray.evaluation.tabulation import Table, tabulate
@@ -125,6 +126,7 @@ async def _compare(
                 f"evaluation.comparison.judge: judged nothing: {lost}; answers are kept, so the same command goes on"
             )
         compared.facts = await facts_of(config, judge, runs)
+        compared.facts |= cartridge_facts(config, [corpus for corpus, _ in corpora])
     finally:
         for model in (judge, models.executive, models.memory):
             if model is not None:
@@ -216,3 +218,14 @@ async def facts_of(config: ComparisonConfig, judge: Judge | None, runs: Sequence
             facts["judge"] |= asdict(await measure(judge, load_labelled(config.judge.labelled)))
         facts["judge"] |= {"replies": judge.replies, "tokens": [judge.input_tokens, judge.output_tokens]}
     return facts
+
+
+def cartridge_facts(config: ComparisonConfig, corpora: Sequence[Corpus]) -> dict[str, Any]:
+    """How many cartridges learned from a document's text, for want of reflections; nothing without cartridges."""
+    there = {name_of(system): system.adapters for system in config.systems if isinstance(system, Cartridge)}
+    counts = {
+        f"{name}/{corpus.name}": from_text(adapters, corpus)
+        for name, adapters in there.items() if adapters
+        for corpus in corpora
+    }  # fmt: skip
+    return {"cartridges_from_text": counts} if counts else {}

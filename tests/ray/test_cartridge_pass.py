@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ from memo_ray.config.cartridges import CartridgeTraining
 from memo_ray.config.comparison import ComparisonConfig
 from memo_ray.config.protocol import ProtocolConfig
 from memo_ray.errors import GenerationError
-from memo_ray.evaluation.systems.cartridges import NOTE
+from memo_ray.evaluation.systems.cartridges import NOTE, from_text
 from memo_ray.evaluation.systems.opening import Models, open_system
 from memo_ray.evaluation.systems.ray_cartridges import pool_of
 from memo_ray.evaluation.systems.reading import was_cut
 from memo_ray.evaluation.systems.running import Ran, run_system
 from memo_ray.evaluation.systems.system import Corpus, Query
-from memo_ray.models.cartridge import folder_of
+from memo_ray.models.cartridge import FACTS, folder_of
 from memo_ray.rows import Document
 from memo_ray.training.cartridge import train_cartridge
 
@@ -75,6 +76,19 @@ def test_only_what_is_missing_is_asked_again(
     # What is measured of an answer, to the microsecond, is that of the first try.
     assert again.answers[0][0] == first.answers[0][0]
     assert [row.question_id for row in again.answers[0]] == ["q1", "q2"]
+
+
+def test_an_answer_says_that_its_cache_learned_from_text_alone(
+    ray_cluster: None, tiny_model: Path, adapters: Path, tmp_path: Path
+) -> None:
+    made = tmp_path / "adapters"
+    shutil.copytree(folder_of(adapters, "wall"), folder_of(made, "wall"))
+    (made / FACTS).write_text(json.dumps({"wall": {"seconds": 2.0, "from_text": True}}))
+    ran = run(tiny_model, made, tmp_path / "work", QUERIES[:1])
+    assert ran.answers[0][0].note == f"{NOTE}; 1 of 1 learned from its text alone, for want of reflections"
+    assert ran.prepared is not None and ran.prepared.device_seconds == 2.0
+    corpus = Corpus("isles", "d" * 64, [Document(name, name, TEXT, "", name) for name in ("wall", "school")], [])
+    assert from_text(str(made), corpus) == 1 and from_text(str(adapters), corpus) == 0
 
 
 def test_an_adapter_that_cannot_be_used_fails_its_questions_alone(

@@ -23,6 +23,8 @@ from memo_ray.workspace import Workspace
 DIGEST = "1" * 64
 SMALL = ["tokens=8", "samples=2", "batch_size=1", "context_tokens=64"]
 TEXTS = {"a": "The surveyor charted the coast in 1791.", "b": "The daughter kept the lighthouse."}
+BARE = "The ferry crosses the sound."
+"""The text of a document of which no reflection was kept."""
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -32,7 +34,7 @@ def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
         RunConfig(name="isles", root=root, corpora=(CorpusConfig(name="law", paths=("d",)),)), Console(quiet=True)
     )
     run.remember_config()
-    documents = [Document(name, name, text, "", name) for name, text in TEXTS.items()]
+    documents = [Document(name, name, text, "", name) for name, text in (TEXTS | {"bare": BARE, "blank": " "}).items()]
     pairs = [Reflection(f"r{name}", "Who?", text.split(" ")[1], "direct", "train") for name, text in TEXTS.items()]
     ledger = [LedgerEntry(f"r{name}", "direct", [], [name], "", [], "", "", 0) for name in TEXTS]
     for stage in ("corpus", "synthesis"):
@@ -54,13 +56,18 @@ def test_every_document_gets_an_adapter_once(
     assert main(command) == 0
     first = json.loads(capsys.readouterr().out)
     root = local_copy(first["adapters"])
-    assert all((folder_of(root, name) / "adapter_model.safetensors").is_file() for name in TEXTS)
+    assert all((folder_of(root, name) / "adapter_model.safetensors").is_file() for name in (*TEXTS, "bare"))
+    assert {name: facts["from_text"] for name, facts in first["documents"].items()} == {
+        "a": False, "b": False, "bare": True,
+    }  # fmt: skip
     assert first["documents"]["a"]["cache_tokens"] == 8
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out) == first  # losses and all: nothing was trained again
     command.remove("--json")
     assert main(command) == 0
-    assert capsys.readouterr().err.splitlines()[-1].split() == ["✓", "cartridges", "reused", "2", "cartridges"]
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].split(maxsplit=3) == ["✓", "cartridges", "reused", "3 cartridges, 1 from text"]
+    assert said.out.startswith("3 cartridges, 1 from text alone: ")
     other, _ = train_cartridges(workspace, settings_of([*SMALL, "seed=1"]), str(tiny_model))
     assert other != first["adapters"]
 

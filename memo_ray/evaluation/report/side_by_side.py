@@ -168,7 +168,8 @@ def cost_charts(table: Table) -> list[Chart]:
 def render(
     title: str, table: Table, answers: Sequence[SystemAnswer], rejects: Sequence[Reject], facts: Mapping[str, Any]
 ) -> str:
-    """The page, which loads nothing. `facts`: `judge`, `failed_systems`, `private` (texts that must stay so)."""
+    """The page, which loads nothing. `facts`: as `comparison.compare` gives them, and `private` (texts that must stay
+    so)."""
     page = {
         "title": title,
         "table": table,
@@ -181,6 +182,7 @@ def render(
         "rejected": len(rejects),
         "judge": facts.get("judge"),
         "failed": facts.get("failed_systems", {}),
+        "from_text": facts.get("cartridges_from_text", {}),
         "private": facts.get("private", ""),
         "files": list(FILES),
     }

@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from memo_ray.artifacts.place import is_remote, local_copy
 from memo_ray.config.comparison import Reader
@@ -21,6 +22,7 @@ from memo_ray.models.sources import ModelSource
 from memo_ray.protocol.quoting import clean
 
 NOTE = "the cache of its own evidence was loaded"
+FROM_TEXT = "{} of {} learned from its text alone, for want of reflections"
 
 
 class CartridgeSystem:
@@ -33,6 +35,7 @@ class CartridgeSystem:
         self._folder = local_copy(adapters)
         if not self._folder.is_dir():
             raise ConfigError(f"{key}.adapters: {adapters}: no such folder; train cartridges first")
+        self._facts = facts_in(self._folder)
         self._base = base
         self._reader = reader
 
@@ -40,9 +43,8 @@ class CartridgeSystem:
         """What training its adapters took, where that is known. Raises ConfigError when no document has one."""
         if not any(folder_of(self._folder, row.document_id).is_dir() for row in corpus.documents):
             raise ConfigError(f"{self._folder}: has no adapter of a document of corpus {corpus.name}")
-        facts = self._folder / FACTS
-        trained = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
-        seconds = sum(trained[row.document_id]["seconds"] for row in corpus.documents if row.document_id in trained)
+        there = [self._facts[row.document_id] for row in corpus.documents if row.document_id in self._facts]
+        seconds = sum(row["seconds"] for row in there)
         return Cost(seconds, device_seconds=seconds)
 
     async def answer(self, queries: Sequence[Query], seed: int) -> AsyncIterator[Said | Failed]:
@@ -64,7 +66,24 @@ class CartridgeSystem:
                 continue
             tokens = {self._base.path.name: (made.reply.input_tokens, made.reply.output_tokens)}
             cost = Cost(made.seconds, 1, tokens)
-            yield Said(made.request_id, clean(made.reply.text), cost, evidence[made.request_id], NOTE)
+            loaded = evidence[made.request_id]
+            yield Said(made.request_id, clean(made.reply.text), cost, loaded, self._note(loaded))
 
     async def close(self) -> None:
         """Nothing: the pool ends with its pass."""
+
+    def _note(self, loaded: Sequence[str]) -> str:
+        bare = sum(self._facts.get(name, {}).get("from_text", False) for name in loaded)
+        return f"{NOTE}; {FROM_TEXT.format(bare, len(loaded))}" if bare else NOTE
+
+
+def facts_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """What is known of the adapters in `folder`, by document; nothing where their maker left no facts."""
+    kept = folder / FACTS
+    return json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+
+
+def from_text(adapters: str, corpus: Corpus) -> int:
+    """How many of the corpus's documents have a cartridge that learned from their text alone."""
+    facts = facts_in(local_copy(adapters))
+    return sum(facts.get(row.document_id, {}).get("from_text", False) for row in corpus.documents)

@@ -38,10 +38,19 @@ def test_the_page_is_complete_and_escapes_what_models_say(isles: Artifact, tmp_p
     html = page.read_text()
     assert "<script" not in html and "{{ 7 * 7 }}" in html and "\u202e" not in html
     assert "publish no text" in html and "62.83" in html
+    assert "text alone" not in html
     assert not re.search(r'(?:src|href)="(?!#|comparison)', html)
     assert {path.name for path in page.parent.iterdir()} == {
         "comparison.html", "comparison.csv", "comparison.json", "comparison.tex",
     }  # fmt: skip
+
+
+def test_the_page_says_how_many_cartridges_learned_from_text_alone(isles: Artifact, tmp_path: Path) -> None:
+    compared = run(isles, tmp_path)
+    assert compared.table is not None and "cartridges_from_text" not in compared.facts
+    facts = {**compared.facts, "cartridges_from_text": {"bm25/musique": 3, "no_context/musique": 0}}
+    html = write_comparison(tmp_path / "report", "small", compared.table, [], [], facts).read_text()
+    assert html.count("text alone") == 1 and ": 3 cartridges from the document's text alone" in html
 
 
 def test_the_page_shows_transcripts_and_what_lost_each_answer(isles: Artifact, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from memo_ray.errors import GenerationError, TrainingError
 from memo_ray.models.cartridge import CartridgeModel, folder_of
 from memo_ray.models.chat import ChatReply, ChatRequest
 from memo_ray.rows import LedgerEntry, Reflection
-from memo_ray.training.cartridge import drawn, pairs_by_document, train_cartridge
+from memo_ray.training.cartridge import PIECE_TOKENS, drawn, pairs_by_document, pieces, train_cartridge
 
 TEXT = (
     "The surveyor charted the coast in 1791 aboard a small cutter. The harbour master's daughter kept the lighthouse."
@@ -61,9 +61,33 @@ def test_an_adapter_that_is_none(tiny_model: Path, tmp_path: Path) -> None:
         reply(CartridgeModel(tiny_model), tmp_path / "x")
 
 
-def test_a_document_without_pairs_or_text(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="has no pairs to learn from"):
-        train_cartridge(tiny_model, TEXT, [], SETTINGS, tmp_path)
+def test_a_document_without_pairs_is_learned_from_its_text(tiny_model: Path, tmp_path: Path) -> None:
+    short = SETTINGS.model_copy(update={"context_tokens": 64})
+    text = TEXT * 8
+    found = train_cartridge(tiny_model, text, [], short, tmp_path / "a")
+    assert found.from_text and found.truncated == 0 and found.document_tokens > 64  # it reads what no teacher would
+    # It is one piece, foretold better at every step; a frozen random model leaves a cache little room.
+    assert len(found.losses) == 12 and found.losses == sorted(found.losses, reverse=True)
+    assert not train_cartridge(tiny_model, text, PAIRS, short, tmp_path / "b").from_text
+    model = CartridgeModel(tiny_model)
+    assert reply(model, tmp_path / "a") != reply(model, tmp_path / "b")
+
+
+def test_every_token_but_the_first_is_foretold_once() -> None:
+    for length in (2, PIECE_TOKENS, PIECE_TOKENS + 1, 3 * PIECE_TOKENS):
+        ids = list(range(length))
+        found = pieces(ids)
+        assert [token for piece in found for token in piece[1:]] == ids[1:]
+        assert all(2 <= len(piece) <= PIECE_TOKENS for piece in found)
+
+
+def test_a_document_of_one_token(tiny_model: Path, tmp_path: Path) -> None:
+    assert pieces([7]) == [[7]]
+    found = train_cartridge(tiny_model, "a", [], SETTINGS, tmp_path / "a")
+    assert found.from_text and (tmp_path / "a" / "adapter_model.safetensors").is_file()
+
+
+def test_a_document_without_text(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="has no text to learn from"):
         train_cartridge(tiny_model, " ", PAIRS, SETTINGS, tmp_path)
 
