@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -49,18 +49,24 @@ def cartridge(options: Namespace) -> int:
 def with_cartridges(run: Workspace, results: Results) -> RunConfig:
     """The run's config with the cartridges that a comparison leaves to be made, trained and named.
 
-    Raises as `train_cartridges`.
+    They are those of the evidence of its questions, since no other is loaded. Raises as `train_cartridges`.
     """
+    from memo_ray.evaluation.comparison import chosen
+
     comparison = run.config.evaluation.comparison
     if comparison is None:
         return run.config
     systems = []
+    needed: set[str] | None = None
     for place, system in enumerate(comparison.systems):
         if not isinstance(system, Cartridge):
             systems.append(system)
             continue
         base = system.base or weights_of(run.config.serving, f"evaluation.comparison.systems.{place}.base")
-        adapters = system.adapters or train_cartridges(run, system.training, base, results)[0]
+        if needed is None:
+            asked = [row for corpus in results.corpora.values() for row in chosen(corpus, comparison.questions)]
+            needed = {name for row in asked for name in row.document_ids}
+        adapters = system.adapters or train_cartridges(run, system.training, base, results, needed)[0]
         systems.append(system.model_copy(update={"base": base, "adapters": adapters}))
     comparison = comparison.model_copy(update={"systems": tuple(systems)})
     return run.config.model_copy(
@@ -76,14 +82,18 @@ def weights_of(serving: ServingConfig, key: str) -> str:
 
 
 def train_cartridges(
-    workspace: Workspace, settings: CartridgeTraining, base: str | None = None, results: Results | None = None
+    workspace: Workspace,
+    settings: CartridgeTraining,
+    base: str | None = None,
+    results: Results | None = None,
+    only: Collection[str] | None = None,
 ) -> tuple[str, dict[str, dict[str, Any]]]:
     """The folder of adapters, one a document, and each one's facts; a document that is there already is passed over.
 
     A document of which no reflection was kept is learned from its text. `base`: the model that will answer over them;
-    none: the run's executive. Trained in this process, one after the other, on its GPU if it has one. Raises
-    ConfigError for a run without a synthesis and for an executive without weights here, TrainingError when no document
-    has text.
+    none: the run's executive. `only`: ids of documents; none: all. Trained in this process, one
+    after the other, on its GPU if it has one. Raises ConfigError for a run without a synthesis and for an executive
+    without weights here, TrainingError when no document at all has text.
     """
     from memo_ray.models.cartridge import FACTS, folder_of
     from memo_ray.models.sources import resolve
@@ -101,9 +111,12 @@ def train_cartridges(
     for name, synthesis in results.synthesis.items():
         pairs = pairs_by_document(synthesis.rows("reflections", Reflection), synthesis.rows("ledger", LedgerEntry))
         documents = [row for row in results.corpora[name].rows("documents", Document) if row.text.strip()]
-        todo += [(row.document_id, row.text, pairs.get(row.document_id, [])) for row in documents]
-    if not todo:
+        wanted = [row for row in documents if only is None or row.document_id in only]
+        todo += [(row.document_id, row.text, pairs.get(row.document_id, [])) for row in wanted]
+    if not todo and only is None:
         raise TrainingError(f"{workspace.where}: no document has text to make a cartridge of")
+    if place.get(FACTS) is None:
+        place.put(FACTS, b"{}")  # so that it is a folder, whatever is trained
     facts: dict[str, dict[str, Any]] = json.loads(place.get(FACTS) or b"{}")
     began, made = time.monotonic(), 0
     with workspace.console.stage("cartridges"):

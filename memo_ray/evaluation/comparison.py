@@ -51,10 +51,14 @@ def corpora_of(artefacts: Mapping[str, Artifact], most: int | None) -> list[tupl
     found = []
     for name, made in artefacts.items():
         corpus = Corpus(name, made.record.digest, made.rows("documents", Document), made.rows("chunks", Chunk))
-        rows = made.rows("questions", Question)
-        chosen = evenly(rows, most) if most is not None else rows
-        found.append((corpus, [query_of(row) for row in chosen]))
+        found.append((corpus, [query_of(row) for row in chosen(made, most)]))
     return found
+
+
+def chosen(corpus: Artifact, most: int | None) -> list[Question]:
+    """At most `most` of a corpus's questions, evenly spread; none: all."""
+    rows = corpus.rows("questions", Question)
+    return evenly(rows, most) if most is not None else rows
 
 
 def pooled(name: str, corpora: Sequence[tuple[Corpus, Sequence[Query]]]) -> tuple[Corpus, list[Query]]:

@@ -15,9 +15,9 @@ from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
 from memo_ray.errors import ConfigError
-from memo_ray.models.cartridge import folder_of
+from memo_ray.models.cartridge import FACTS, folder_of
 from memo_ray.results import stored_results
-from memo_ray.rows import Document, LedgerEntry, Reflection
+from memo_ray.rows import Document, LedgerEntry, Question, Reflection
 from memo_ray.workspace import Workspace
 
 DIGEST = "1" * 64
@@ -41,6 +41,7 @@ def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
         with run.store.attempt(f"{stage}-law", stage, DIGEST, {}, {}) as attempt:
             if stage == "corpus":
                 attempt.write("documents", documents, Document)
+                attempt.write("questions", [Question("q", "Who?", ["the daughter"], 1, ["b"])], Question)
             else:
                 attempt.write("reflections", pairs, Reflection)
                 attempt.write("ledger", ledger, LedgerEntry)
@@ -80,7 +81,9 @@ def test_a_comparison_that_names_none_gets_its_own(workspace: Workspace, tiny_mo
     made = with_cartridges(workspace, stored_results(workspace)).evaluation.comparison
     assert made is not None and made.systems[0] == comparison.systems[0]
     assert isinstance(named := made.systems[1], Cartridge) and named.base == str(tiny_model)
-    assert named.adapters == train_cartridges(workspace, settings_of(SMALL), str(tiny_model))[0]
+    assert list(json.loads((local_copy(str(named.adapters)) / FACTS).read_text())) == ["b"]  # the question's evidence
+    adapters, facts = train_cartridges(workspace, settings_of(SMALL), str(tiny_model))
+    assert named.adapters == adapters and sorted(facts) == ["a", "b", "bare"]
 
 
 def test_settings_are_checked() -> None:
