@@ -187,7 +187,8 @@ class ComparisonConfig(Settings):
     prices: Prices = Prices()
     questions_at_once: int = Field(default=16, ge=1)
     question_timeout_s: float = Field(default=900, gt=0)
-    """Seconds after which a question is given up, and goes to the rejects."""
+    """Seconds after which a question is given up, and goes to the rejects; those that it waits for an endpoint's
+    `rate` do not count."""
     paper: str | None = Field(default=None, pattern=r"^[0-9]+/[a-z]+(/[a-z0-9_.-]+)?$")
     """The paper's values that stand beside ours: TABLE/EXECUTIVE[/VARIANT], such as 2/qwen or 3/qwen/0n. A corpus
     has the paper's values when it is named like a benchmark."""

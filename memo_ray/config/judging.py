@@ -15,7 +15,7 @@ class JudgeConfig(Settings):
     """Requests for one verdict: a reply that is none is sent back with what is wrong, an outage is tried again.
     What is not judged then is reported, and counts neither as right nor as wrong."""
     timeout_s: float = Field(default=120, gt=0)
-    """Seconds for one attempt."""
+    """Seconds for one attempt, without those that it waits for the model's `rate`."""
     max_tokens: int = Field(default=512, ge=16)
     labelled: str | None = None
     """JSON Lines of `question`, `references`, `answer`, `label` (true: right) by people, a path or `s3://` address; the

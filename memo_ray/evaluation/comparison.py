@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from memo_ray.artifacts.store import Artifact
-from memo_ray.config.comparison import Cartridge, ComparisonConfig
+from memo_ray.config.comparison import Bm25, Cartridge, ComparisonConfig, Dense, HippoRag
 from memo_ray.errors import ConfigError, GenerationError
 from memo_ray.evaluation import metrics, official
 from memo_ray.evaluation.asked import evenly, hop_kind
@@ -119,7 +119,8 @@ async def _compare(
 
                 ran = await run_system(system, corpus, queries, config.seeds, home, count)
                 runs.append(ran)
-                compared.answers += await scored(ran, queries, judge)
+                searches = isinstance(settings, Bm25 | Dense | HippoRag)
+                compared.answers += await scored(ran, queries, judge, searches)
                 compared.rejects += rejects_of(ran, queries)
         if not compared.answers:
             raise GenerationError(f"evaluation.comparison: no system answered: {compared.rejects[0].detail}")
@@ -139,15 +140,15 @@ async def _compare(
     return compared
 
 
-async def scored(ran: Ran, queries: Sequence[Query], judge: Judge | None) -> list[SystemAnswer]:
-    """A system's answers with every score, in the questions' order, seed by seed."""
+async def scored(ran: Ran, queries: Sequence[Query], judge: Judge | None, searches: bool) -> list[SystemAnswer]:
+    """A system's answers with every score, in the questions' order, seed by seed; `searches` as in `lost_at`."""
     asked = {query.question_id: query for query in queries}
     said = [(seed, row) for seed, rows in ran.answers.items() for row in rows]
     verdicts: Sequence[Verdict | None] = [None] * len(said)
     if judge is not None:
         verdicts = await asyncio.gather(*(verdict(judge, asked[row.question_id], row) for _, row in said))
     return [
-        answer_row(ran, seed, asked[row.question_id], row, found)
+        answer_row(ran, seed, asked[row.question_id], row, found, searches)
         for (seed, row), found in zip(said, verdicts, strict=True)
     ]
 
@@ -157,7 +158,7 @@ async def verdict(judge: Judge, query: Query, said: Said) -> Verdict:
     return await judge.verdict(query.question, query.references, said.answer)
 
 
-def answer_row(ran: Ran, seed: int, query: Query, said: Said, found: Verdict | None) -> SystemAnswer:
+def answer_row(ran: Ran, seed: int, query: Query, said: Said, found: Verdict | None, searches: bool) -> SystemAnswer:
     """One answer, scored."""
     plain = official.score(said.answer, query.references)
     recalled = metrics.score(said.answer, query.references).recalled
@@ -181,7 +182,7 @@ def answer_row(ran: Ran, seed: int, query: Query, said: Said, found: Verdict | N
         retrieved=said.retrieved,
         evidence=query.evidence,
         note=said.note,
-        lost=lost_at(query, said) if right is False else "",
+        lost=lost_at(query, said, searches) if right is False else "",
         seconds=round(said.cost.seconds, 6),
         calls=said.cost.calls,
         tokens=json.dumps(said.cost.tokens),

@@ -28,12 +28,12 @@ LOST = {
 """Each step, and what it means that it lost an answer; those of the protocol in its order."""
 
 
-def lost_at(query: Query, said: Said) -> str:
-    """The step of `LOST` for an answer that is wrong."""
+def lost_at(query: Query, said: Said, searches: bool = False) -> str:
+    """The step of `LOST` for an answer that is wrong. `searches`: whether its system looks for text to answer from."""
     if said.transcript:
         return lost_in_protocol(query, said.transcript)
     if not said.retrieved:
-        return "knowledge"
+        return "retrieval" if searches else "knowledge"
     if not query.evidence:
         return "unknown"
     if said.note.startswith("cut to "):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -44,6 +46,47 @@ class Allowance:
         self._left -= amount
 
 
+class TimeLimit:
+    """A time-out that stands still while a request waits for its turn at a rate of our own."""
+
+    def __init__(self, timer: asyncio.Timeout) -> None:
+        self._timer = timer
+        self._waiting = 0
+        self._left = 0.0
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Let the time stand still; of several waits at once, until the last ends."""
+        loop, when = asyncio.get_running_loop(), self._timer.when()
+        if when is not None:
+            self._left = when - loop.time()
+            self._timer.reschedule(None)
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._timer.reschedule(loop.time() + self._left)
+
+
+_limit: ContextVar[TimeLimit | None] = ContextVar("limit", default=None)
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """Raise TimeoutError where the block takes longer, waits for a RateLimiter not counted.
+
+    What it starts must end with it: a wait that outlives it has no time to give back.
+    """
+    async with asyncio.timeout(seconds) as timer:
+        before = _limit.set(TimeLimit(timer))
+        try:
+            yield
+        finally:
+            _limit.reset(before)
+
+
 class RateLimiter:
     """Lets requests through in the order in which they come, no faster than the configured rates."""
 
@@ -60,7 +103,15 @@ class RateLimiter:
         self._requests, self._tokens = (Allowance(rate, clock()) if rate else None for rate in rates)
 
     async def admit(self, tokens: int) -> None:
-        """Wait for this request's turn. `tokens`: how many it will need, prompt and reply, as far as is known."""
+        """Wait for this request's turn, which `within` does not count.
+
+        `tokens`: how many it will need, prompt and reply, as far as is known.
+        """
+        limit = _limit.get()
+        with limit.still() if limit else nullcontext():
+            await self._admit(tokens)
+
+    async def _admit(self, tokens: int) -> None:
         async with self._turn:
             while (wait := self._wait_s()) > 0:
                 await self._sleep(wait)

@@ -17,6 +17,7 @@ from string import Template
 from memo_ray.config.judging import JudgeConfig
 from memo_ray.errors import GenerationError
 from memo_ray.models.chat import ChatModel, ChatReply, ChatRequest, Message
+from memo_ray.models.limits import within
 from memo_ray.models.replies import parse_json
 from memo_ray.protocol.quoting import printable, quote
 
@@ -104,7 +105,8 @@ class Judge:
         )
         async with self._places:
             try:
-                reply = await asyncio.wait_for(self._model.chat(request), self._config.timeout_s)
+                async with within(self._config.timeout_s):
+                    reply = await self._model.chat(request)
             except TimeoutError:
                 raise GenerationError(f"judge: no answer within {self._config.timeout_s:g} s") from None
         self.replies += 1

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from memo_ray.errors import GenerationError
 from memo_ray.evaluation.systems.system import Failed, Query, Said
+from memo_ray.models.limits import within
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many questions at once, and the seconds that one may take."""
+    """How many questions at once, and the seconds that one may take, without those it waits for an endpoint's rate."""
 
     at_once: int = 16
     timeout_s: float = 900.0
@@ -27,7 +28,8 @@ async def each(
     async def one(query: Query) -> Said | Failed:
         async with places:
             try:
-                return await asyncio.wait_for(work(query), pace.timeout_s)
+                async with within(pace.timeout_s):
+                    return await work(query)
             except TimeoutError:
                 return Failed(query.question_id, "stalled", f"no answer within {pace.timeout_s:g} s")
             except GenerationError as error:

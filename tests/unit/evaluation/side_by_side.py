@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,10 @@ def run(
     executive: Write = executive,
     judge: Write | None = judge,
     labelled: str | None = None,
+    question: str | None = None,
     **settings: Any,
 ) -> Compared:
+    """The comparison of SYSTEMS; `question`: asked in the place of each of the corpus's own."""
     with endpoint(executive) as url, endpoint(judge or executive) as judge_url:
         model = {"engine": "openai", "base_url": url, "model": "qwen", "max_retries": 0, "timeout_s": 5}
         data = {"systems": SYSTEMS, "seeds": [0, 1], "paper": "2/qwen", **settings}
@@ -74,7 +77,9 @@ def run(
         config = ComparisonConfig.model_validate_json(json.dumps(data))
         shared = OpenAIChatModel(OpenAIModel.model_validate(model))
         models = Models(shared, None, ProtocolConfig())
-        return compare(config, models, corpora_of({"musique": isles}, None), folder, lambda *_: None)
+        ((corpus, queries),) = corpora_of({"musique": isles}, None)
+        queries = [replace(query, question=question or query.question) for query in queries]
+        return compare(config, models, [(corpus, queries)], folder, lambda *_: None)
 
 
 def accuracy(compared: Compared) -> dict[str, float]:

@@ -80,6 +80,12 @@ def test_the_page_shows_transcripts_and_what_lost_each_answer(isles: Artifact, t
     assert "Final synthesis" in html and "lost: synthesis" in html and 'id="lost"' in html
 
 
+def test_a_retriever_that_finds_nothing_lost_its_answers(isles: Artifact, tmp_path: Path) -> None:
+    systems = [{"kind": "bm25"}, {"kind": "no_context"}]
+    compared = run(isles, tmp_path, systems=systems, seeds=[0], question="Quisnam?")
+    assert {(row.system, row.lost) for row in compared.answers} == {("bm25", "retrieval"), ("no_context", "knowledge")}
+
+
 def test_accuracy_by_kind_of_question(isles: Artifact, tmp_path: Path) -> None:
     rows = run(isles, tmp_path).answers
     assert by_kind(rows) == {}  # all of one kind

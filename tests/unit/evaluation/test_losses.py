@@ -37,6 +37,11 @@ def test_by_the_evidence_that_was_shown(retrieved: list[str], note: str, step: s
     assert lost_at(QUERY, said(retrieved, note)) == step
 
 
+def test_a_search_that_found_nothing_lost_the_answer() -> None:
+    assert lost_at(QUERY, said([]), searches=True) == "retrieval"
+    assert lost_at(QUERY, said(["wall", "builder"]), searches=True) == "reading"
+
+
 def test_evidence_that_is_not_named_tells_nothing() -> None:
     assert lost_at(Query("q", "questions", "Where?", ["Nessock"]), said(["wall"])) == "unknown"
 

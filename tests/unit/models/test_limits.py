@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from memo_ray.config.models import RateLimit
-from memo_ray.models.limits import RateLimiter, backoff_s, retry_after_s
+from memo_ray.models.limits import RateLimiter, backoff_s, retry_after_s, within
 
 
 class Clock:
@@ -102,3 +102,50 @@ def test_a_date_to_come_is_so_many_seconds_away() -> None:
 def test_backoff_doubles_up_to_a_minute() -> None:
     assert [backoff_s(attempt, lambda: 1.0) for attempt in (0, 1, 2, 10)] == [0.5, 1.0, 2.0, 60.0]
     assert backoff_s(3, lambda: 0.0) == 2.0
+
+
+SLOW = RateLimit(requests_per_minute=300)
+"""A request every 0.2 s, and a burst of 25, which `drained` takes."""
+
+
+async def drained() -> RateLimiter:
+    limiter = RateLimiter(SLOW)
+    for _ in range(25):
+        await limiter.admit(1)
+    return limiter
+
+
+def test_waiting_for_a_rate_takes_no_time() -> None:
+    async def ask(limiter: RateLimiter, stalls: float) -> None:
+        async with within(0.1):
+            await limiter.admit(1)
+            await asyncio.sleep(stalls)
+
+    async def run() -> None:
+        limiter = await drained()
+        began = asyncio.get_running_loop().time()
+        await asyncio.gather(*(ask(limiter, 0.01) for _ in range(5)))
+        assert asyncio.get_running_loop().time() - began > 0.9
+        with pytest.raises(TimeoutError):
+            await ask(limiter, 5.0)
+
+    asyncio.run(run())
+
+
+def test_the_time_goes_on_after_the_last_of_several_waits() -> None:
+    async def ask(limiter: RateLimiter, waited: list[float]) -> None:
+        clock = asyncio.get_running_loop().time
+        async with within(0.2):
+            await asyncio.sleep(0.1)
+            began = clock()
+            await asyncio.gather(*(limiter.admit(1) for _ in range(4)))
+            waited.append(clock() - began)
+            await asyncio.sleep(5)
+
+    async def run() -> None:
+        limiter, waited = await drained(), list[float]()
+        with pytest.raises(TimeoutError):
+            await ask(limiter, waited)
+        assert waited[0] > 0.5
+
+    asyncio.run(asyncio.wait_for(run(), 4))

@@ -5,10 +5,12 @@ import json
 from collections.abc import AsyncIterator
 
 from memo_ray.config.judging import JudgeConfig
-from memo_ray.config.models import OpenAIModel
+from memo_ray.config.models import OpenAIModel, RateLimit
 from memo_ray.errors import GenerationError
 from memo_ray.evaluation.judging.judge import Judge, Verdict, prompt_of
 from memo_ray.models.chat import ChatReply, ChatRequest
+from memo_ray.models.openai import OpenAIChatModel
+from tests.unit.evaluation.endpoint import endpoint
 
 ENDPOINT = OpenAIModel(engine="openai", base_url="http://localhost:1/v1", model="judge")
 CONFIG = JudgeConfig(model=ENDPOINT, attempts=3, timeout_s=0.2)
@@ -97,6 +99,21 @@ def test_waiting_for_a_turn_is_no_stall() -> None:
         return found
 
     assert [found.right for found in asyncio.run(all_of_them())] == [True] * 12
+
+
+def test_waiting_for_its_own_rate_is_no_stall() -> None:
+    """Nine answers to a judge that takes five, and then one a second: the last waits longer than a request may take."""
+    with endpoint(lambda prompt: said(1)) as url:
+        model = ENDPOINT.model_copy(update={"base_url": url, "rate": RateLimit(requests_per_minute=60)})
+        config = CONFIG.model_copy(update={"model": model, "attempts": 1, "timeout_s": 2.0})
+
+        async def all_of_them() -> list[Verdict]:
+            judge = Judge(OpenAIChatModel(model), config)
+            found = await asyncio.gather(*(judge.verdict("When?", ["1791"], f"{year}") for year in range(9)))
+            await judge.close()
+            return list(found)
+
+        assert [found.reason for found in asyncio.run(all_of_them())] == ["the year"] * 9
 
 
 def test_what_no_table_can_hold_is_taken_out_of_a_reason() -> None:
