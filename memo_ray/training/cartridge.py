@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -98,8 +99,8 @@ def train_cartridge(
     for step, batch in enumerate(batches, start=1):
         optimiser.zero_grad()
         loss = torch.zeros((), device=device)
-        for lesson in batch:
-            loss = loss + lesson() / len(batch)
+        for lesson, times in Counter(batch).items():  # few lessons come several times a batch, and alike
+            loss = loss + lesson() * (times / len(batch))
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
