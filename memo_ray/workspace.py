@@ -31,6 +31,9 @@ LATER = {
 }
 """Stage → the stages that read what it makes."""
 
+CURRENT = "current.json"
+"""A file of the run, there from its beginning: `run.yaml` alone may be anybody's settings."""
+
 
 class Workspace:
     """Open it with `with`; the Ray cluster starts when a stage first needs it and ends with the block."""
@@ -77,6 +80,8 @@ class Workspace:
         """
         text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         self.keep("run.yaml", text)
+        if self.place.get(CURRENT) is None:
+            self.keep(CURRENT, "{}")
         self.unnote(name for name in self.current() if not self.makes(name))
 
     def makes(self, name: str) -> bool:
@@ -90,7 +95,7 @@ class Workspace:
     def current(self) -> dict[str, str]:
         """Fingerprints by artefact name of the run's last settings; those of other settings are not the run's."""
         try:
-            return json.loads(self.place.get("current.json") or b"{}")
+            return json.loads(self.place.get(CURRENT) or b"{}")
         except json.JSONDecodeError:
             return {}
 
@@ -106,7 +111,7 @@ class Workspace:
             for other, value in current.items()
             if not (other.partition("-")[0] in later and (not corpus or other.partition("-")[2] in ("", corpus)))
         }
-        self.keep("current.json", json.dumps(kept | {name: fingerprint}, indent=1))
+        self.keep(CURRENT, json.dumps(kept | {name: fingerprint}, indent=1))
 
     @contextmanager
     def trying(self) -> Iterator[None]:
@@ -121,7 +126,7 @@ class Workspace:
         """Note that artefacts `names` are no longer the run's."""
         current, gone = self.current(), set(names)
         if gone & current.keys():
-            self.keep("current.json", json.dumps({k: v for k, v in current.items() if k not in gone}, indent=1))
+            self.keep(CURRENT, json.dumps({k: v for k, v in current.items() if k not in gone}, indent=1))
 
     def finished(self, name: str) -> Artifact | None:
         """The finished artefact of that name with the run's settings."""
@@ -216,14 +221,19 @@ def open_run(name: str, console: Console) -> Workspace:
         run = Workspace(config, console)
         kept = run.place.get("run.yaml")
         return Workspace(read_run(kept, f"{run.where}/run.yaml"), console) if kept is not None else run
+    settings: list[str] = []
     for where in (name,) if is_remote(name) else (name, f"runs/{name}"):
         place = open_place(where.rstrip("/"))
         kept = place.get("run.yaml")
-        if kept is not None:
+        if kept is not None and place.get(CURRENT) is None:
+            settings.append(f"{where.rstrip('/')}/run.yaml")
+        elif kept is not None:
             config = read_run(kept, f"{where}/run.yaml")
             # The folder may have been moved since; where it lies now is what counts.
             root, _, last = place.url.rpartition("/")
             return Workspace(config.model_copy(update={"root": root or "/", "name": last}), console)
+    if settings:
+        raise ConfigError(f"{name}: holds settings and no run; give {settings[0]}, or `memo run {settings[0]}` first")
     raise ConfigError(f"{name}: no run there; give a run's folder, URL or YAML file, or `memo run run.yaml` first")
 
 

@@ -17,7 +17,7 @@ from memo_ray.errors import ConfigError, StoreError
 from memo_ray.models.opening import check_key
 from memo_ray.rows import Chunk
 from memo_ray.stage_state import next_command
-from memo_ray.workspace import Workspace, load_settings
+from memo_ray.workspace import Workspace, load_settings, open_run
 
 
 @pytest.fixture
@@ -99,3 +99,18 @@ def test_settings_beside_artefacts_on_s3_are_loaded_by_their_address(bucket: str
     assert next_command(run, [{"state": "failed"}]) == f"memo run {bucket}/x/run.yaml"
     with pytest.raises(ConfigError, match="no such file; give a run's YAML file"):
         load_settings(run.where)
+
+
+def test_settings_of_a_person_are_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.yaml").write_text("name: mine\ncorpora: [{paths: [docs]}]\n")
+    monkeypatch.chdir(tmp_path)
+    line = "holds settings and no run; give {0}/run.yaml, or `memo run {0}/run.yaml` first"
+    for where in (".", "./", str(tmp_path)):
+        with pytest.raises(ConfigError) as refused:
+            open_run(where, Console(quiet=True))
+        assert str(refused.value) == f"{where}: {line.format(where.rstrip('/'))}"
+    run = open_run("run.yaml", Console(quiet=True))
+    run.remember_config()
+    assert open_run("runs/mine", Console(quiet=True)).place.url == open_run("mine", Console(quiet=True)).place.url
+    (tmp_path / "runs").rename(tmp_path / "moved")
+    assert open_run("moved/mine", Console(quiet=True)).place.url == f"{tmp_path}/moved/mine"
