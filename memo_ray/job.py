@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from importlib import metadata
+from typing import TYPE_CHECKING
 
-from memo_ray.errors import BeingMade, ConfigError, MemoError
+from memo_ray.errors import BeingMade, ConfigError, EnvironmentProblem, MemoError
+from memo_ray.json_log import failed
+
+if TYPE_CHECKING:
+    from memo_ray.workspace import Workspace
 
 PYTHON = ".".join(map(str, sys.version_info[:2]))
 BUSY = 75
@@ -28,23 +34,13 @@ def main(stage: str, arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.made_for not in (None, found := made_for()):
         there, here = (" on Python ".join(f"Ray {one}".split("/")) for one in (found, options.made_for))
-        print(
-            f"{stage}: the cluster has {there}, `memo submit` ran with {here}; install the same lock on both",
-            file=sys.stderr,
+        problem = EnvironmentProblem(
+            f"the cluster has {there}, `memo submit` ran with {here}; install the same lock on both"
         )
-        return MemoError.exit_status
-    try:
-        return make(stage, options)
-    except ModuleNotFoundError as error:
-        lacks = (error.name or "memo_ray").partition(".")[0]
-        if lacks == "memo_ray":
-            raise
-        print(
-            f"{stage}: the Python of this node ({sys.executable}) lacks {lacks}; make its image from the lock "
-            "(cluster/Dockerfile), or give `memo submit` --install cpu or gpu",
-            file=sys.stderr,
-        )
-        return MemoError.exit_status
+        count(options.run, stage, problem)
+        failed(stage, problem)
+        return problem.exit_status
+    return make(stage, options)
 
 
 def made_for() -> str:
@@ -54,17 +50,17 @@ def made_for() -> str:
 
 def make(stage: str, options: argparse.Namespace) -> int:
     """The work; what it needs is imported here, since a node may lack it."""
-    from memo_ray.console import Console
-    from memo_ray.continual.registering import register
-    from memo_ray.json_log import failed
-    from memo_ray.pipeline import run_stages
-    from memo_ray.quiet import quiet_libraries
-    from memo_ray.results import finish, stored_results
-    from memo_ray.standing import note_finished, settings_digest
-    from memo_ray.workspace import open_run
-
-    quiet_libraries()
+    run: Workspace | None = None
     try:
+        from memo_ray.console import Console
+        from memo_ray.continual.registering import register
+        from memo_ray.pipeline import run_stages
+        from memo_ray.quiet import quiet_libraries
+        from memo_ray.results import finish, stored_results
+        from memo_ray.standing import note_finished, settings_digest
+        from memo_ray.workspace import open_run
+
+        quiet_libraries()
         with open_run(options.run, Console()) as run:
             settings = settings_digest(run)
             if options.settings not in (None, settings):
@@ -73,10 +69,31 @@ def make(stage: str, options: argparse.Namespace) -> int:
         finish(run, stored_results(run), seconds=None)
         register(run, stored_results(run))
         note_finished(run, stage, results.all(), settings)
-    except MemoError as error:
+    except BeingMade as error:
         failed(stage, error)
-        return BUSY if isinstance(error, BeingMade) else error.exit_status
+        return BUSY
+    except Exception as error:
+        if run is None or not run.failure_counted:
+            count(options.run, stage, error)
+        lacks = error.name.partition(".")[0] if isinstance(error, ModuleNotFoundError) and error.name else "memo_ray"
+        if lacks != "memo_ray":
+            error = EnvironmentProblem(
+                f"the Python of this node ({sys.executable}) lacks {lacks}; make its image from the lock "
+                "(cluster/Dockerfile), or give `memo submit` --install cpu or gpu"
+            )
+        if not isinstance(error, MemoError):
+            raise
+        failed(stage, error)
+        return error.exit_status
     return 0
+
+
+def count(run: str, stage: str, error: Exception) -> None:
+    """Have a failure outside an attempt at the stage in the metrics too; those of an attempt are counted there."""
+    with suppress(ImportError):
+        from memo_ray.ray_stages import count_failure
+
+        count_failure(run.rstrip("/").rpartition("/")[2], stage, error)
 
 
 if __name__ == "__main__":

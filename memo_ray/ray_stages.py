@@ -5,7 +5,10 @@ Ray's agents keep counters for as long as a node lives, so what the last driver 
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 import ray
 from ray.util.metrics import Counter, Gauge
@@ -64,3 +67,16 @@ class StageMetrics:
         """The attempt has ended with an error of this type."""
         self._counters["failures"].inc(1, self._labels | {"reason": reason})
         self.state("failed")
+
+
+def count_failure(run: str, stage: str, error: Exception) -> None:
+    """Count what has ended a Ray job outside any attempt: a config that is refused, a package that its node lacks.
+
+    Nothing outside a job, and nothing that goes wrong here, is told: the job says itself why it ends.
+    """
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+        return
+    with suppress(Exception):
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
+        StageMetrics(run, stage, "").failed(type(error).__name__)
+        ray.shutdown()  # sends what was counted

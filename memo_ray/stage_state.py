@@ -79,8 +79,10 @@ class Watch:
             elsewhere = self._home.holder() is not None or self._home.get(RECORD) is not None
             if not elsewhere:
                 self._note(error=reason(error), failed=now())
-        if self._metrics and not elsewhere:
-            self._metrics.failed(type(cause_of(error)).__name__)
+        if self._metrics:
+            self._run.failure_counted = True
+            if not elsewhere:
+                self._metrics.failed(type(cause_of(error)).__name__)
 
     def _note(self, **ended: str) -> None:
         self._home.put(NOTE, json.dumps({"written": now(), **ended}).encode())

@@ -52,6 +52,8 @@ class Workspace:
         self._looked_ahead = False
         self.stages: Container[str] | None = None
         """The stages that this command may run; None: any."""
+        self.failure_counted = False
+        """Whether what ends this command is in its stage's metrics already."""
 
     def __enter__(self) -> Workspace:
         return self

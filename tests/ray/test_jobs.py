@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -146,6 +147,43 @@ def test_a_job_that_fails_says_why_and_the_next_one_has_the_next_number(
     # A stage whose forerunner is missing ends at once, too.
     with pytest.raises(GenerationError, match=r"-training-1: failed"):
         submit(run, ["training"], cluster)
+
+
+def test_what_ends_a_job_before_its_attempt_is_counted_too(cluster: str, bucket: str, tmp_path: Path) -> None:
+    run_of(bucket, tmp_path, name="refused", corpora=[{"name": "a", "paths": [f"{bucket}/nothing"]}]).remember_config()
+    open_place(f"{bucket}/runs/misspelt").put("run.yaml", b"name: misspelt\ncorpus: []\n")
+    open_place(f"{bucket}/runs/misspelt").put("current.json", b"{}")
+    client = connect(cluster)
+    commands = ["refused", "misspelt", "nowhere", "refused --made-for 2.40.0/3.11"]
+    jobs = [
+        client.submit_job(entrypoint=f"python -m memo_ray.job corpus {bucket}/runs/{command}") for command in commands
+    ]
+    end = time.monotonic() + 90
+    while not all(client.get_job_status(job).is_terminal() for job in jobs):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    assert [client.get_job_info(job).driver_exit_code for job in jobs] == [2] * 4
+    wanted = {("refused", "CorpusError"), ("refused", "EnvironmentProblem"), ("misspelt", "ConfigError")}
+    wanted |= {("nowhere", "ConfigError")}
+    while (found := failures(cluster)) != dict.fromkeys(wanted, 1.0):
+        assert time.monotonic() < end, found
+        time.sleep(0.5)
+
+
+def failures(cluster: str) -> dict[tuple[str, str], float]:
+    """Run and reason → how many failures of its corpus the node exports, of the runs that the test above makes."""
+    targets = httpx.get(f"{cluster}/api/prometheus/sd", trust_env=False).json()
+    found: dict[tuple[str, str], float] = {}
+    for target in (target for group in targets for target in group["targets"]):
+        page = ""
+        with suppress(httpx.HTTPError):  # a process that is not up yet
+            page = httpx.get(f"http://{target}/metrics", trust_env=False).text
+        for labels, value in re.findall(r"^ray_memo_stage_failures_total\{(.*)\} (\S+)$", page, re.MULTILINE):
+            told = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            if told["reason"] and told["run"] in ("refused", "misspelt", "nowhere"):
+                key = told["run"], told["reason"]
+                found[key] = found.get(key, 0.0) + float(value)
+    return found
 
 
 def test_jobs_can_be_stopped_whatever_their_settings(cluster: str, bucket: str, tmp_path: Path) -> None:
