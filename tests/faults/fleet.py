@@ -93,9 +93,13 @@ class S3:
 class Machine:
     """One machine of a fleet: a node of so many cores, or a head with its dashboard and none."""
 
-    def __init__(self, fleet: Fleet, number: int, cpus: int, head: str, disk_mb: int, grace_s: int) -> None:
-        """`head`: the address to join; none: be a head. `grace_s`: from a notice to the machine's end."""
+    def __init__(
+        self, fleet: Fleet, number: int, cpus: int, head: str, disk_mb: int, grace_s: int, settings: dict[str, str]
+    ) -> None:
+        """`head`: the address to join; none: be a head. `grace_s`: from a notice to the machine's end. `settings`: of
+        its environment."""
         self.name, self.address = f"{fleet.name}n{number}", f"{fleet.net}.{number}"
+        self.host, self.joined, self.settings = fleet.host, head, settings
         self.link = f"{fleet.name}v{number}"
         sh("ip", "netns", "add", self.name)
         sh("ip", "link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
@@ -103,21 +107,27 @@ class Machine:
         sh("ip", "-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
         for device in ("eth0", "lo"):
             sh("ip", "-n", self.name, "link", "set", device, "up")
-        mount = f"hostname {self.name} && mount -t tmpfs -o size={disk_mb}m tmpfs {fleet.folder}"
+        self._cpus, self._disk_mb, self._grace_s, self._folder = cpus, disk_mb, grace_s, fleet.folder
+        self.start()
+
+    def start(self) -> None:
+        """Start Ray on it; on one that was killed the disk is a new one."""
+        mount = f"hostname {self.name} && mount -t tmpfs -o size={self._disk_mb}m tmpfs {self._folder}"
         prepare = ["ip", "netns", "exec", self.name, "unshare", "--uts", "sh", "-c", f'{mount} && exec "$@"', "sh"]
         start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--node-ip-address={self.address}"]
-        start += [f"--num-cpus={cpus}", f"--object-store-memory={STORE_BYTES}"]
-        if head:
-            start += [f"--address={head}"]
+        start += [f"--num-cpus={self._cpus}", f"--object-store-memory={STORE_BYTES}"]
+        if self.joined:
+            start += [f"--address={self.joined}"]
         else:
-            start += ["--head", f"--temp-dir={fleet.folder}", "--port=6379", "--dashboard-host=0.0.0.0"]
+            start += ["--head", f"--temp-dir={self._folder}", "--port=6379", "--dashboard-host=0.0.0.0"]
             start += [f"--dashboard-port={DASHBOARD}"]
         environment = os.environ | {
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(grace_s),
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(self._grace_s),
+            "VLLM_HOST_IP": self.address,  # which it would ask the default route for, and there is none
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         self.process = subprocess.Popen(
-            [*prepare, *start], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*prepare, *start], env=environment | self.settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     @property
@@ -167,6 +177,13 @@ class Machine:
         """What a cloud or Kubernetes does before it takes a machine away."""
         self.process.send_signal(signal.SIGTERM)
 
+    def look_for_notices(self, metadata: str) -> None:
+        """Start the watcher of EC2's notices on it, which asks the metadata service at that URL."""
+        inside = ["nsenter", f"--target={self.process.pid}", "--mount", "--net", "--uts"]
+        watcher = [sys.executable, "-m", "memo_ray.ray_spot", f"--address={self.joined}"]
+        subprocess.Popen([*inside, *watcher], env=os.environ | {"AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata},
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+
     def remove(self) -> None:
         """Nothing is left of it."""
         if self.processes():
@@ -208,10 +225,12 @@ class Fleet:
             _node_ip_address=self.host,
         )
 
-    def add(self, cpus: int = 2, head: str | None = None, disk_mb: int = 1000, grace_s: int = 20) -> Machine:
+    def add(
+        self, cpus: int = 2, head: str | None = None, disk_mb: int = 1000, grace_s: int = 20, **settings: str
+    ) -> Machine:
         """One more machine; it joins `start_head`'s cluster, or that of the address `head`; "": it is a head."""
         joined = ray.get_runtime_context().gcs_address if head is None else head
-        machine = Machine(self, len(self.machines) + 2, cpus, joined, disk_mb, grace_s)
+        machine = Machine(self, len(self.machines) + 2, cpus, joined, disk_mb, grace_s, settings)
         self.machines.append(machine)
         return machine
 
