@@ -22,6 +22,12 @@ NAMED = 5
 """So many examples are named in a message."""
 GENTLER = "lower learning_rate, raise warmup_ratio, or use precision: fp32"
 """What helps a training whose weights ran away."""
+SAID = ("allocate memory", "MemoryError")
+"""What plain errors of the allocators say; the second is in what a thread that saves told of its own."""
+LOW_MEMORY = "running low on memory"
+"""What Ray says of workers that its own monitor ended."""
+KILLED = "worker process has died"
+"""What it says of one that Linux killed, as it does when memory runs out, or that crashed."""
 LEAST_TOKENS = 256
 """Of micro-batches on a CPU: smaller ones save next to nothing."""
 SPARE = 0.9
@@ -74,26 +80,35 @@ class Room:
 
 
 @contextmanager
-def out_of_memory(config: TrainingConfig, workers: int, room: Room | None = None) -> Iterator[None]:
-    """Turn the allocator's error into one line with settings that would fit.
+def out_of_memory(
+    config: TrainingConfig, workers: int, room: Room | None = None, held: int | None = None
+) -> Iterator[None]:
+    """Turn the allocator's error into one line with settings that would fit; `held` as for `smaller`.
 
     Of several workers only one may be out of memory while the others wait for it. It must fail, not return, so that
     Ray Train ends them all: then the line is raised as OutOfMemory, which is no MemoError.
     """
     try:
         yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; CPU allocations and mapped weights raise it plainly
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    # torch.OutOfMemoryError is a RuntimeError; CPU allocations and mapped weights raise one plainly, NumPy another.
+    except (RuntimeError, MemoryError) as error:
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError) or any(said in str(error) for said in SAID)
+        if not known or isinstance(error, OutOfMemory):
             raise
-        line = too_large(config, room)
+        line = too_large(config, room, held)
         raise (TrainingError(line) if workers == 1 else OutOfMemory(line)) from error
 
 
-def too_large(config: TrainingConfig, room: Room | None) -> str:
+def too_large(config: TrainingConfig, room: Room | None, held: int | None = None) -> str:
     """The line that tells a user: of a GPU, its size and what fits it by the estimate; of a CPU, what takes less."""
-    ways = smaller(config) if room is None else fitting(config, room)
+    ways = smaller(config, held) if room is None else fitting(config, room)
     where = "" if room is None else f" on a GPU of {room.memory / 2**30:.0f} GiB"
-    return f"training: out of memory{where}; {'set ' + ' or '.join(ways) if ways else 'take a smaller base'}"
+    return f"training: out of memory{where}; {less_memory(ways)}"
+
+
+def less_memory(ways: Sequence[str]) -> str:
+    """What to do: any of the settings `ways`."""
+    return f"set {' or '.join(ways)}" if ways else "take a smaller base"
 
 
 def fitting(config: TrainingConfig, room: Room) -> Sequence[str]:
@@ -107,15 +122,19 @@ def fitting(config: TrainingConfig, room: Room) -> Sequence[str]:
     return found.remedies
 
 
-def smaller(config: TrainingConfig) -> list[str]:
-    """Settings that take less memory on a CPU, those first that cost the least."""
+def smaller(config: TrainingConfig, held: int | None = None) -> list[str]:
+    """Settings that take less memory on a CPU, those first that cost the least.
+
+    `held`: tokens of the largest micro-batch that was to be computed, 0 for none yet, when activations are not to
+    blame; None: as many as the settings allow.
+    """
     ways = []
-    tokens = min(config.micro_batch_tokens, CPU_MICRO_BATCH_TOKENS)
+    tokens = min(config.micro_batch_tokens, CPU_MICRO_BATCH_TOKENS, config.micro_batch_tokens if held is None else held)
     if tokens > LEAST_TOKENS:
-        ways.append(f"micro_batch_tokens: {tokens // 2}")
-    if not config.gradient_checkpointing:
+        ways.append(f"micro_batch_tokens: {max(LEAST_TOKENS, tokens // 2)}")
+    if not config.gradient_checkpointing and tokens:
         ways.append("gradient_checkpointing: true")
-    elif config.checkpoint_keep != "nothing":
+    elif config.checkpoint_keep != "nothing" and tokens:
         ways.append("checkpoint_keep: nothing")
     if config.precision == "fp32":
         ways.append("precision: bf16")
@@ -124,3 +143,22 @@ def smaller(config: TrainingConfig) -> list[str]:
     if config.lora is None:
         ways.append("lora: {}")
     return ways
+
+
+def failure_of(error: Exception, config: TrainingConfig, *, gpu: bool) -> TrainingError:
+    """One line for what ended the workers more often than `max_failures` allows."""
+    cause = next(iter(getattr(error, "worker_failures", {}).values()), error)
+    if LOW_MEMORY in str(cause):
+        return TrainingError("training: out of memory; take nodes of more memory" if gpu else too_large(config, None))
+    if KILLED in str(cause):
+        ways = "take nodes of more memory" if gpu else less_memory(smaller(config))
+        return TrainingError(
+            "training: a worker's process was killed or crashed more often than training.max_failures allows; if its "
+            f"machine ran out of memory (`dmesg` names those that Linux killed), {ways}; the same command resumes from "
+            "the last state"
+        )
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+    return TrainingError(
+        f"training: the workers failed more often than training.max_failures allows ({lines[-1][:300]}); "
+        "the same command resumes from the last state"
+    )

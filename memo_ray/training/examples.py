@@ -146,8 +146,10 @@ def _encode_some(
                 "training.base: its chat template puts other text before an answer than it asks with, so the memory "
                 "would be asked otherwise than it was trained; use a model whose template does not"
             )
-    prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
-    whole_ids = tokenizer(wholes, add_special_tokens=False)["input_ids"]
+    # Not verbose: what is too long for the model is cut, and told of, here.
+    prompt_ids, whole_ids = (
+        tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] for texts in (prompts, wholes)
+    )
     found = []
     for prompt, whole, start, ids in zip(prompts, wholes, prompt_ids, whole_ids, strict=True):
         # A tokenizer may merge the prompt's last letters with the answer's first; a memory that is asked cannot.

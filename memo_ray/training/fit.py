@@ -120,12 +120,10 @@ def footprint(shape: Shape, config: TrainingConfig, workers: int) -> Footprint:
     """What each of `workers` holds at the peak of a step with these settings."""
     size = 2 if config.precision == "bf16" else 4
     share = -(-shape.trained // workers)
-    # Full-precision weights are their own master copy.
-    optimizer = share * (12 if config.precision == "bf16" else 8)
     return Footprint(
         weights=shape.parameters * size,
         gradients=share * 4,
-        optimizer=optimizer,
+        optimizer=share * 12,  # DeepSpeed copies its master weights out of full-precision ones as well
         buffers=min(BUCKET_ELEMENTS, shape.trained) * size * (2 if workers > 1 else 1),
         activations=_activations(shape, config, size),
         logits=_logits(shape, config, size),

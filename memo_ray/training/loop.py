@@ -52,10 +52,12 @@ def train(job: Job, resume: Place | None, on_epoch: Callable[[Epoch], None] = la
     started = time.monotonic()
     if job.threads:
         torch.set_num_threads(job.threads)
-    with out_of_memory(job.config, dist.get_world_size(), room_of(job, device_here())):
+    with out_of_memory(job.config, dist.get_world_size(), room_of(job, device_here()), held=0):
         worker = Worker(job, resume)
     worker.history.start_seconds += time.monotonic() - started
-    with closing(worker.tracker), closing(worker.saves.writer):
+    # What is copied to save it takes the machine's memory, not a GPU's.
+    lacking = out_of_memory(job.config, worker.world, held=0)
+    with lacking, closing(worker.tracker), closing(worker.saves.writer):
         return train_epochs(worker, on_epoch)
 
 
@@ -222,8 +224,10 @@ class Worker:
             group["lr"] = self.rate(number)
         total = torch.zeros((), device=self.device)
         skipped = self.engine.skipped_steps
-        with out_of_memory(self.config, self.world, self.room):
-            for rows in share_out(step, self.lengths, self.layout, self.world)[self.rank]:
+        mine = share_out(step, self.lengths, self.layout, self.world)[self.rank]
+        held = max(sum(self.lengths[index] for row in rows for index in row) for rows in mine)
+        with out_of_memory(self.config, self.world, self.room, held):
+            for rows in mine:
                 batch = make_batch(
                     rows, self.examples, self.job.pad, flat=self.attention.flat, device=self.device,
                     segments=self.attention.segments,

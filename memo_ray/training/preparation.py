@@ -13,7 +13,8 @@ from memo_ray.training.examples import encode, end_tokens
 
 
 def prepare(config: TrainingConfig, reflections: list[Reflection], base: Path, folder: Path) -> dict[str, Any]:
-    """Tokenise the reflections into `folder`; returns their counts and, as `pad`, the id of a padding token."""
+    """Tokenise the reflections into `folder`; returns their counts, as `pad` the id of a padding token, and as
+    `positions` those of the model, or None."""
     from transformers import AutoConfig, AutoTokenizer
 
     if not any(base.glob("*.safetensors")):
@@ -37,4 +38,5 @@ def prepare(config: TrainingConfig, reflections: list[Reflection], base: Path, f
         "left_out": examples.left_out,
         "longest": examples.longest,
         "pad": int(pad),
+        "positions": positions,
     }

@@ -29,7 +29,7 @@ from memo_ray.errors import MemoError, TrainingError
 from memo_ray.models.ray_limits import largest_cluster
 from memo_ray.progress import Progress, unheard
 from memo_ray.rows import Reflection
-from memo_ray.training.blame import OutOfMemory, too_large
+from memo_ray.training.blame import OutOfMemory, failure_of
 from memo_ray.training.checkpoints import History, kept_epochs, newest_state
 from memo_ray.training.deepspeed import environment
 from memo_ray.training.facts import facts_of
@@ -40,9 +40,6 @@ RUN = "ray-train"
 
 TOO_LARGE = "too-large"
 """What a worker that is out of memory says, for those that are started after it."""
-
-LOW_MEMORY = "running low on memory"
-"""What Ray says of workers that its own monitor ended."""
 
 LOOK_S = {True: 0.5, False: 5.0}
 """Seconds between looks at what the workers tell: on a disk, and elsewhere."""
@@ -68,10 +65,11 @@ def train_memory(
     gpu = check_room(config)
     with attempt.progress.storing("examples") as folder:
         counts = prepare(config, chosen, local_folder(base), folder)
-    tell_of_losses(counts, config)
+    pad, positions = counts.pop("pad"), counts.pop("positions")
+    tell_of_losses(counts, config, positions)
     history = History.load(attempt.progress)
     if history is None or not history.ended(config):
-        history = run_workers(config, base, attempt.progress, counts.pop("pad"), gpu, on_progress)
+        history = run_workers(config, base, attempt.progress, pad, gpu, on_progress)
     for epoch in kept_epochs(config, len(history.epochs)):
         attempt.adopt(f"models/epoch-{epoch}", f"epoch-{epoch}")
     keep_curves(attempt)
@@ -79,14 +77,18 @@ def train_memory(
     attempt.add_cost(trained_tokens=attempt.facts["tokens"])
 
 
-def tell_of_losses(counts: dict[str, Any], config: TrainingConfig) -> None:
-    """Say what the longest length costs, before hours are spent."""
-    if counts["truncated"] or counts["left_out"]:
+def tell_of_losses(counts: dict[str, Any], config: TrainingConfig, positions: int | None) -> None:
+    """Say what the longest length costs, before hours are spent. `positions`: that the base has at most."""
+    lost = []
+    if counts["truncated"]:
+        lost.append(f"{counts['truncated']} of {counts['reflections']} answers are cut")
+    if counts["left_out"]:
+        lost.append(f"{counts['left_out']} reflections are left out because their question leaves no room")
+    if lost:
+        beyond = f", but the base has {positions} positions" if positions and counts["longest"] > positions else ""
         log.warning(
-            "training.max_sequence_length: %s of %s answers are cut at %s tokens, %s reflections are left out because "
-            "their question leaves no room; %s would hold all of them",
-            counts["truncated"], counts["reflections"], config.max_sequence_length, counts["left_out"],
-            counts["longest"],
+            "training.max_sequence_length: at %s tokens %s; %s would hold all of them%s",
+            config.max_sequence_length, " and ".join(lost), counts["longest"], beyond,
         )  # fmt: skip
 
 
@@ -277,15 +279,3 @@ class Told:
                 "lower training.workers, it resumes with fewer", needed, kind, there.get(kind, 0),
             )  # fmt: skip
         self.waits = waits
-
-
-def failure_of(error: Exception, config: TrainingConfig, *, gpu: bool) -> TrainingError:
-    """One line for what ended the workers more often than `max_failures` allows."""
-    cause = next(iter(getattr(error, "worker_failures", {}).values()), error)
-    if LOW_MEMORY in str(cause):
-        return TrainingError("training: out of memory; take nodes of more memory" if gpu else too_large(config, None))
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
-    return TrainingError(
-        f"training: the workers failed more often than training.max_failures allows ({lines[-1][:300]}); "
-        "the same command resumes from the last state"
-    )

@@ -6,17 +6,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray.train
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from memo_ray.config.training import LoraConfig, TrainingConfig
 from memo_ray.errors import TrainingError
 from memo_ray.training.attention import Attention
-from memo_ray.training.blame import GENTLER, OutOfMemory, Room, not_finite, out_of_memory, smaller, told, too_large
+from memo_ray.training.blame import (
+    GENTLER,
+    OutOfMemory,
+    Room,
+    failure_of,
+    not_finite,
+    out_of_memory,
+    smaller,
+    told,
+    too_large,
+)
 from memo_ray.training.examples import Examples
 from memo_ray.training.fit import fit, footprint, shape_of, smaller_settings
 from memo_ray.training.loss import AnswerLoss
 from memo_ray.training.shapes import config_of
+
+OURS = TrainingConfig(max_sequence_length=128)
 
 EXAMPLES = Examples(
     np.tile(np.arange(3, 9, dtype=np.int32), 4),
@@ -66,16 +79,22 @@ def test_many_are_not_all_named() -> None:
 
 @pytest.mark.parametrize(
     "said",
-    ["DefaultCPUAllocator: can't allocate memory: you tried", "unable to mmap 9 bytes: Cannot allocate memory (12)"],
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("unable to mmap 9 bytes: Cannot allocate memory (12)"),
+        RuntimeError("training: worker 1 of 1 could not save: MemoryError: "),
+        MemoryError("Unable to allocate 3.00 GiB for an array"),
+    ],
+    ids=str,
 )
-def test_out_of_memory_on_a_cpu_says_what_takes_less(said: str) -> None:
+def test_out_of_memory_on_a_cpu_says_what_takes_less(said: Exception) -> None:
     config = TrainingConfig(micro_batch_tokens=8192, gradient_checkpointing=False, workers=2)
     # A CPU computes no more than 2048 tokens at once, and more workers of one machine take more of it.
     message = (
         r"out of memory; set micro_batch_tokens: 1024 or gradient_checkpointing: true or workers: 1 or lora: \{\}$"
     )
     with pytest.raises(TrainingError, match=message), out_of_memory(config, workers=1):
-        raise RuntimeError(said)
+        raise said
 
 
 @pytest.mark.parametrize("memory", [80, 24], ids=["the estimate was too low", "it does not fit"])
@@ -117,7 +136,44 @@ def test_other_errors_stay_as_they_are() -> None:
         raise RuntimeError("shapes do not match")
 
 
+def test_what_was_said_once_is_not_said_again() -> None:
+    with (
+        pytest.raises(OutOfMemory, match=r"^training: out of memory; set micro_batch_tokens: 300 or"),
+        out_of_memory(TrainingConfig(), workers=2, held=0),
+        out_of_memory(TrainingConfig(), workers=2, held=600),
+    ):
+        raise RuntimeError("can't allocate memory")
+
+
 def test_settings_that_take_no_less_are_not_offered() -> None:
+    before = TrainingConfig(gradient_checkpointing=False, precision="fp32")
+    assert smaller(before, held=0) == ["precision: bf16", "lora: {}"], "nothing was computed yet"
+    assert smaller(before, held=200)[0] == "gradient_checkpointing: true", "fewer tokens would be as many"
+    assert smaller(before, held=400)[0] == "micro_batch_tokens: 256"
     config = TrainingConfig(micro_batch_tokens=512, lora=LoraConfig())
     assert smaller(config) == ["micro_batch_tokens: 256"]
     assert "checkpoint_keep: nothing" in smaller(TrainingConfig(checkpoint_keep="products"))
+
+
+def test_the_last_line_of_a_worker_that_failed_is_told() -> None:
+    error = ray.train.TrainingFailedError("Traceback\n  somewhere\nValueError: what is wrong\n")
+    assert "max_failures allows (ValueError: what is wrong); the same" in str(failure_of(error, OURS, gpu=False))
+
+
+def test_a_worker_that_ray_ended_for_memory_is_told_with_a_remedy() -> None:
+    error = ray.train.TrainingFailedError("2 worker(s) were killed due to the node running low on memory.\nRefer to")
+    told = str(failure_of(error, OURS, gpu=False))
+    assert told.startswith("training: out of memory; set micro_batch_tokens: 1024 or lora: {}")
+    assert str(failure_of(error, OURS, gpu=True)) == "training: out of memory; take nodes of more memory"
+
+
+def test_a_worker_that_was_killed_is_told_in_one_line() -> None:
+    said = (
+        "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: "
+        "Worker unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the "
+        "process was killed by the OOM killer due to high memory usage, (2) ray stop --force was called"
+    )
+    told = str(failure_of(ray.train.TrainingFailedError(said), OURS, gpu=False))
+    assert told.startswith("training: a worker's process was killed or crashed more often than training.max_failures")
+    assert "ran out of memory" in told and "set micro_batch_tokens: 1024 or lora: {}; the same command" in told
+    assert "take nodes of more memory; the same" in str(failure_of(RuntimeError(said), OURS, gpu=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,18 @@ def test_truncation_is_counted_and_a_question_without_room_is_left_out(tokenizer
     assert (len(examples), examples.truncated, examples.left_out) == (2, 1, 1)
     assert examples.longest == int(encode([long_question], tokenizer, 8000, ends).lengths[0])
     assert [examples.name(n) for n in range(2)] == ["a", "e"]
+
+
+def test_what_is_cut_is_told_by_the_stage_alone(
+    tiny_model: Path, ends: frozenset[int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoTokenizer
+
+    fresh = AutoTokenizer.from_pretrained(tiny_model)  # it warns of the first text that is too long, once
+    row = Reflection("c", "Who kept it?", "The surveyor " * 2000, "direct", "train")
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    assert encode([*ROWS, row], fresh, 512, ends).truncated == 1
+    assert not caplog.messages
 
 
 def test_data_that_is_cut_everywhere_is_an_error(tokenizer: Any, ends: frozenset[int]) -> None:

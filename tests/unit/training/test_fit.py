@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from memo_ray.artifacts.place import open_place
 from memo_ray.config.training import LoraConfig, TrainingConfig
+from memo_ray.training.checkpoints import Epoch
 from memo_ray.training.fit import Shape, fit, footprint, shape_of
+from memo_ray.training.job import Job
+from memo_ray.training.preparation import prepare
 from memo_ray.training.shapes import config_of
+from memo_ray.training.zero import STEP, part_of
+from tests.unit.training.conftest import reflections
 
 GIB = 2**30
 H200, A100 = 141 * 10**9, 80 * 10**9
@@ -31,6 +38,27 @@ def test_zero2_shares_all_but_the_weights(large: Shape) -> None:
     assert (one.gradients, one.optimizer) == (4 * large.parameters, 12 * large.parameters)
     assert four.optimizer == pytest.approx(one.optimizer / 4, rel=1e-6)
     assert one.optimizer + one.weights + one.gradients > 236e9, "14B with fp32 Adam is beyond one H200"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_the_optimiser_holds_what_is_foretold(
+    precision: str, process_group: None, tiny_model: Path, tmp_path: Path
+) -> None:
+    from memo_ray.training.loop import Worker
+
+    config = TrainingConfig(precision=precision, max_sequence_length=256)
+    place = open_place(tmp_path)
+    with place.storing("examples") as examples:
+        pad = prepare(config, reflections(), tiny_model, examples)["pad"]
+    worker = Worker(Job(config, tiny_model, place, pad), None)
+    step = list(range(4))
+    worker.take_step(step, 0, sum(worker.answer_tokens[index] for index in step), Epoch())
+    tensors = [tensor for name, tensor in part_of(worker.engine).items() if not name.endswith(STEP)]
+    weights = {parameter.untyped_storage().data_ptr() for parameter in worker.loaded.model.parameters()}
+    assert len(tensors) == 2 * 3, "master weights and two moments, of decayed parameters and of others"
+    assert not weights & {tensor.untyped_storage().data_ptr() for tensor in tensors}
+    shape = shape_of(worker.loaded.model.config, None)
+    assert footprint(shape, config, 1).optimizer == sum(tensor.nbytes for tensor in tensors)
 
 
 def test_adapters_leave_the_weights_and_little_else(large: Shape) -> None:

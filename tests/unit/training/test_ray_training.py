@@ -6,35 +6,25 @@ import logging
 from pathlib import Path
 
 import pytest
-import ray.train
 
 from memo_ray.artifacts.place import open_place
 from memo_ray.config.training import TrainingConfig
-from memo_ray.training.ray_training import Told, failure_of, needed_of, tell_of_losses
+from memo_ray.training.ray_training import Told, needed_of, tell_of_losses
 
 OURS = TrainingConfig(max_sequence_length=128)
 
 
 def test_what_is_cut_and_left_out_is_never_silent(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        tell_of_losses({"reflections": 9, "truncated": 0, "left_out": 0, "longest": 90}, OURS)
+        tell_of_losses({"reflections": 9, "truncated": 0, "left_out": 0, "longest": 90}, OURS, 2048)
         assert not caplog.messages
-        tell_of_losses({"reflections": 9, "truncated": 2, "left_out": 1, "longest": 1260}, OURS)
-    (message,) = caplog.messages
-    assert message.startswith("training.max_sequence_length: 2 of 9 answers are cut at 128 tokens, 1 reflections")
-    assert message.endswith("1260 would hold all of them")
-
-
-def test_the_last_line_of_a_worker_that_failed_is_told() -> None:
-    error = ray.train.TrainingFailedError("Traceback\n  somewhere\nValueError: what is wrong\n")
-    assert "max_failures allows (ValueError: what is wrong); the same" in str(failure_of(error, OURS, gpu=False))
-
-
-def test_a_worker_that_ray_ended_for_memory_is_told_with_a_remedy() -> None:
-    error = ray.train.TrainingFailedError("2 worker(s) were killed due to the node running low on memory.\nRefer to")
-    told = str(failure_of(error, OURS, gpu=False))
-    assert told.startswith("training: out of memory; set micro_batch_tokens: 1024 or lora: {}")
-    assert str(failure_of(error, OURS, gpu=True)) == "training: out of memory; take nodes of more memory"
+        tell_of_losses({"reflections": 9, "truncated": 2, "left_out": 1, "longest": 1260}, OURS, 2048)
+        tell_of_losses({"reflections": 9, "truncated": 0, "left_out": 1, "longest": 1260}, OURS, 1024)
+    both, one = caplog.messages
+    assert both.startswith("training.max_sequence_length: at 128 tokens 2 of 9 answers are cut and 1 reflections are")
+    assert both.endswith("1260 would hold all of them")
+    assert "cut" not in one
+    assert one.endswith("1260 would hold all of them, but the base has 1024 positions")
 
 
 def test_a_cluster_that_became_too_small_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

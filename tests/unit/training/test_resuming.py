@@ -19,6 +19,7 @@ import torch
 from memo_ray.artifacts.place import Place, open_place
 from memo_ray.config.training import StudyConfig, TrainingConfig
 from memo_ray.errors import TrainingError
+from memo_ray.training.background import HostCopies
 from memo_ray.training.checkpoints import History, newest_state
 
 Run = Callable[..., tuple[History, Place | None]]
@@ -219,3 +220,15 @@ def test_what_cannot_be_saved_ends_the_training_and_leaves_the_last_good_state(
     with pytest.raises(RuntimeError, match=r"training: worker 1 of 1 could not save: (FileExists|NotADirectory)Error"):
         run(settings(epochs=3), tiny_model, tmp_path, resume=state)
     assert newest_state(open_place(tmp_path / "states")) == state
+
+
+def test_no_memory_left_for_a_save_says_what_takes_less(
+    run: Run, settings: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(HostCopies, "take", full)
+    # Copies take as much whatever is computed at once.
+    with pytest.raises(TrainingError, match=r"^training: out of memory; set precision: bf16 or lora: \{\}$"):
+        run(settings(state_every_s=0), tiny_model, tmp_path)
