@@ -42,7 +42,7 @@ def test_zero2_shares_all_but_the_weights(large: Shape) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_the_optimiser_holds_what_is_foretold(
-    precision: str, process_group: None, tiny_model: Path, tmp_path: Path
+    precision: Any, process_group: None, tiny_model: Path, tmp_path: Path
 ) -> None:
     from memo_ray.training.loop import Worker
 
