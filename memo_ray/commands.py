@@ -115,6 +115,8 @@ def plan(options: Namespace) -> int:
         Rates(*rate) if rate else None,
         Prices(input=price[0], output=price[1]) if price else None,
     )
+    if options.gpu_memory is not None and not options.gpu_memory > 0:
+        raise ConfigError("--gpu-memory: give the GiB of one GPU, a positive number")
     memory = int(options.gpu_memory * 2**30) if options.gpu_memory else min(gpu_memory(), default=None)
     fit = training_fit(config.training, memory)
     if options.json:

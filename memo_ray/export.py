@@ -6,12 +6,13 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from memo_ray.artifacts.place import local_folder
+from memo_ray.artifacts.place import is_remote, local_folder, open_file
 from memo_ray.artifacts.store import Artifact
-from memo_ray.errors import ConfigError
+from memo_ray.errors import ConfigError, MemoError
 from memo_ray.evaluation.model_card import Card, licence_of, model_card
 from memo_ray.evaluation.recall import recall_table
 from memo_ray.evaluation.summary import column_counts
+from memo_ray.models.embedded import LICENCE, ORIGIN
 from memo_ray.pipeline import Results
 from memo_ray.results import memory_of, stored_results
 from memo_ray.rows import Answer, Reflection
@@ -62,14 +63,14 @@ def card_of(workspace: Workspace, chosen_by: str, licence: str = "") -> Card:
         recipe |= {"merge": results.merging.record.facts.get("best", "")}
     return Card(
         name=config.name,
-        base=config.training.base,
+        base=ORIGIN if config.training.base == "embedded" else config.training.base,
         digest=artifact.record.digest,
         corpora={name: made.record.digest for name, made in results.corpora.items()},
         reflections=sum(int(made.record.facts.get("reflections", 0)) for made in results.training.values()),
         recipe=recipe,
         recall=recall_of(results),
         chosen_by=chosen_by,
-        licence=licence or base_licence(Path(config.training.base)),
+        licence=licence or base_licence(config.training.base, config.training.revision),
         document_licences={name: licences_of(made) for name, made in results.synthesis.items()},
         version=artifact.record.versions.get("memo-ray", ""),
     )
@@ -92,9 +93,22 @@ def recall_of(results: Results) -> dict[str, tuple[float, int]]:
     return {kind: (means["recall"], int(means["n"])) for kind, means in kinds.items()}
 
 
-def base_licence(folder: Path) -> str:
-    """The licence named in a model folder's own README; empty when there is none."""
+def base_licence(base: str, revision: str | None = None) -> str:
+    """The licence that the base's own README names, `training.base` as it is written; empty when none can be read.
+
+    Of a hub's model the README alone is fetched.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    if base == "embedded":
+        return LICENCE
+    folder = Path(base).expanduser()
     try:
-        return licence_of((folder / CARD).read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError):
+        if is_remote(base):
+            with open_file(f"{base.rstrip('/')}/{CARD}") as file:
+                return licence_of(file.read().decode())
+        path = folder / CARD if folder.is_dir() else hf_hub_download(base, CARD, revision=revision)
+        return licence_of(Path(path).read_text(encoding="utf-8"))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError, MemoError):
         return ""

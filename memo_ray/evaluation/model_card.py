@@ -117,5 +117,5 @@ def _recall(recall: Mapping[str, tuple[float, int]]) -> list[str]:
 
 def _licence(licence: str, base: str) -> str:
     if licence:
-        return f"{licence}, as its base model; what its documents allow (see above) comes on top."
+        return f"{licence}; what its documents allow (see above) comes on top."
     return f"That of its base model, {base}, and what its documents allow (see above): look both up before sharing it."

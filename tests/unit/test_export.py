@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from memo_ray.artifacts.place import open_place
 from memo_ray.config.corpus import CorpusConfig
 from memo_ray.config.run import RunConfig
 from memo_ray.console import Console
 from memo_ray.errors import ConfigError
-from memo_ray.export import export_run
+from memo_ray.export import base_licence, export_run
 from memo_ray.rows import Document, LedgerEntry, Reflection
 from memo_ray.workspace import Workspace
 
@@ -61,6 +62,23 @@ def test_reflections_go_out_as_chat_and_the_memory_with_its_card(workspace: Work
     assert str(tmp_path) not in card
     assert f"| law | `{corpus.record.digest}` | CC-BY-4.0; own \\| terms |" in card
     assert (written[1] / "config.json").is_file()
+
+
+def test_the_card_names_the_embedded_model_and_its_licence(workspace: Workspace, tmp_path: Path) -> None:
+    made(workspace)
+    _, memory = export_run(workspace, tmp_path / "out")
+    card = (memory / "README.md").read_text()
+    assert "license: apache-2.0" in card and "base_model: HuggingFaceTB/SmolLM2-135M-Instruct" in card
+
+
+def test_the_licence_of_a_base_comes_from_its_readme_wherever_it_lies(tmp_path: Path, bucket: str) -> None:
+    readme = "---\nlicense: gemma\n---\n# A model"
+    (tmp_path / "README.md").write_text(readme)
+    open_place(bucket).put("base/README.md", readme.encode())
+    assert base_licence(str(tmp_path)) == base_licence(f"{bucket}/base/") == "gemma"
+    (tmp_path / "README.md").unlink()
+    for unknown in (str(tmp_path), f"{bucket}/none", "nobody/has-this-model"):
+        assert base_licence(unknown) == ""
 
 
 def test_reflections_alone_need_no_memory(workspace: Workspace, tmp_path: Path) -> None:

@@ -186,6 +186,9 @@ def test_the_command_runs_nothing_and_prints_json(run_file: Path, capsys: pytest
 def test_half_a_rate_and_a_run_without_a_synthesis_are_refused(run_file: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["plan", str(run_file), "--prefill-rate", "5"]) == 2
     assert "--prefill-rate and --decode-rate: give both" in capsys.readouterr().err
+    for size in ("0", "-3", "nan"):
+        assert cli.main(["plan", str(run_file), "--gpu-memory", size]) == 2
+        assert "--gpu-memory: give the GiB of one GPU" in capsys.readouterr().err
     assert cli.main(["plan", str(run_file), "--measured", str(run_file)]) == 2
     assert "has no finished synthesis" in capsys.readouterr().err
 

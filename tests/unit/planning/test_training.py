@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from memo_ray import machine
@@ -36,6 +37,13 @@ def test_the_shape_comes_from_a_folder_and_from_s3(tiny_model: Path, bucket: str
     there = training_fit(TrainingConfig(base=f"{bucket}/tiny"))
     assert there == here
     assert training_fit(TrainingConfig(base="nobody/has-this-model")) is None
+
+
+def test_a_presets_base_needs_no_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))  # as where it was never fetched
+    for preset, billions in (("qwen2.5-14b-lora", 14.8), ("gemma3-1b-full", 1.0), ("lfm2.5-1.2b-full", 1.2)):
+        found = training_fit(TrainingConfig.model_validate({"preset": preset}))
+        assert found is not None and found.footprint.weights / 2e9 == pytest.approx(billions, rel=0.05)
 
 
 def test_lines_for_people_and_programs(tiny_model: Path) -> None:
