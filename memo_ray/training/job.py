@@ -11,6 +11,9 @@ from memo_ray.config.training import TrainingConfig
 from memo_ray.errors import TrainingError
 from memo_ray.training.checkpoints import EPOCH, MODELS
 
+TOLD = "told.json"
+"""The object of the progress with how far training is, in steps."""
+
 
 def never() -> bool:
     """Nobody takes the machine away."""

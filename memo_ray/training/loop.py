@@ -25,7 +25,7 @@ from memo_ray.training.blame import Room, not_finite, out_of_memory, told
 from memo_ray.training.checkpoints import Epoch, History, remove_states
 from memo_ray.training.deepspeed import start_engine
 from memo_ray.training.examples import Examples
-from memo_ray.training.job import Job
+from memo_ray.training.job import TOLD, Job
 from memo_ray.training.loading import load_model
 from memo_ray.training.metering import Meter
 from memo_ray.training.packing import Layout, share_out, steps_of_epoch
@@ -56,8 +56,7 @@ def train(job: Job, resume: Place | None, on_epoch: Callable[[Epoch], None] = la
         worker = Worker(job, resume)
     worker.history.start_seconds += time.monotonic() - started
     # What is copied to save it takes the machine's memory, not a GPU's.
-    lacking = out_of_memory(job.config, worker.world, held=0)
-    with lacking, closing(worker.tracker), closing(worker.saves.writer):
+    with out_of_memory(job.config, worker.world, held=0), closing(worker.tracker), closing(worker.saves.writer):
         return train_epochs(worker, on_epoch)
 
 
@@ -289,8 +288,9 @@ class Worker:
                 "done": done,
                 "total": total,
                 "note": f"loss {epoch.losses[-1]:.2f}, {rate:.0f} tokens/s" + (", study" if epoch.study else ""),
+                "resumed_from": self.history.resumed_from,
             }
-            self.job.progress.put("told.json", json.dumps(told).encode())
+            self.job.progress.put(TOLD, json.dumps(told).encode())
 
     def shared(self, value: Any) -> Any:
         """Rank 0's `value` on every worker."""

@@ -33,6 +33,7 @@ from memo_ray.training.blame import OutOfMemory, failure_of
 from memo_ray.training.checkpoints import History, kept_epochs, newest_state
 from memo_ray.training.deepspeed import environment
 from memo_ray.training.facts import facts_of
+from memo_ray.training.job import TOLD
 from memo_ray.training.preparation import prepare
 
 RUN = "ray-train"
@@ -126,7 +127,8 @@ def run_workers(
 
     Workers that leave because a machine goes are started again on those that stay, or on its successor.
     """
-    progress.remove(TOO_LARGE)
+    for earlier in (TOO_LARGE, TOLD):
+        progress.remove(earlier)
     job = {"config": config.model_dump_json(), "base": base, "progress": progress, "pad": pad, "gpu": gpu}
     while True:
         try:
@@ -256,11 +258,13 @@ class Told:
 
     def look(self) -> None:
         """Hand on what is new."""
-        content = self.progress.get("told.json")
+        content = self.progress.get(TOLD)
         if content is None:
             return
         note = json.loads(content)
         if note != self.note:
+            if self.note and len(note["resumed_from"]) > len(self.note["resumed_from"]):
+                log.warning("training: a worker was lost; all of them went on from step %d", note["resumed_from"][-1])
             self.note = note
             self.on_progress(note["done"], note["total"], note["note"])
         history = History.load(self.progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from memo_ray.artifacts.place import open_place
 from memo_ray.config.training import TrainingConfig
+from memo_ray.training.job import TOLD
 from memo_ray.training.ray_training import Told, needed_of, tell_of_losses
 
 OURS = TrainingConfig(max_sequence_length=128)
@@ -36,3 +38,15 @@ def test_a_cluster_that_became_too_small_is_told_once(tmp_path: Path, caplog: py
         f"training: waits for machines: its workers need 6 CPUs, the cluster has {there}" for there in (4, 0)
     ]
     assert needed_of(TrainingConfig(workers=2, cpus_per_worker=3), gpu=True) == ("GPU", 2)
+
+
+def test_a_worker_that_was_lost_is_told_and_an_earlier_command_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = open_place(tmp_path)
+    told = Told(place, lambda *_: None, ("CPU", 1))
+    for done, resumed_from in ((5, [4]), (7, [4]), (6, [4, 5]), (8, [4, 5])):
+        note = {"done": done, "total": 9, "note": "", "resumed_from": resumed_from}
+        place.put(TOLD, json.dumps(note).encode())
+        told.look()
+    assert caplog.messages == ["training: a worker was lost; all of them went on from step 5"]
