@@ -73,9 +73,12 @@ def to_hub(folder: Path, card: Card, to: str, *, public: bool) -> str:
 
     Weights of an earlier commit that this memory does not have are removed; the repository's history keeps them.
     """
-    import httpx
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HTTPError,  # type: ignore[reportPrivateImportUsage]  # that of the HTTP library that this release uses
+        LocalTokenNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     api, repository = HfApi(), to.removeprefix(HUB)
     files = files_of(folder)
@@ -93,7 +96,7 @@ def to_hub(folder: Path, card: Card, to: str, *, public: bool) -> str:
             [*operations, *map(CommitOperationDelete, stale)],
             commit_message="Memory model of memo-ray",
         )
-    except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, httpx.HTTPError) as error:
+    except (HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
         lines = str(error).strip().splitlines()
         raise ConfigError(
             f"{to}: the hub refuses this ({lines[0][:160] if lines else type(error).__name__}); check the name, the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -149,3 +150,14 @@ def test_a_hub_that_refuses_is_named_without_the_token(workspace: Workspace, hub
 def test_without_a_network_nothing_is_pushed(workspace: Workspace) -> None:
     with pytest.raises(ConfigError, match=r"^hf://o/n: the hub refuses this \(.*offline"):
         push_memory(workspace, "hf://o/n")
+
+
+def test_a_hub_that_nobody_answers_for_is_one_line(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    with socket.socket() as taken:  # bound and not listening: connecting is refused
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(ConfigError, match=r"^hf://o/n: the hub refuses this \(.*refused\); check the name"):
+            push_memory(workspace, "hf://o/n")
