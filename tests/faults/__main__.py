@@ -16,11 +16,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.faults import head, merging, serving, synthesis, training
+from tests.faults import corpus, head, merging, returning, serving, synthesis, training
 from tests.faults.drill import HEAD, Outcome
 from tests.faults.fleet import ENVIRONMENT, can_have_machines, remove_fleet
 
-DRILLS = {**synthesis.DRILLS, **training.DRILLS, **merging.DRILLS, **head.DRILLS, **serving.DRILLS}
+DRILLS = {
+    name: drill
+    for part in (corpus, synthesis, training, merging, head, serving, returning)
+    for name, drill in part.DRILLS.items()
+}
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 MARK = "<!-- table of `python -m tests.faults --write` -->"
 LIMIT_S = 400
