@@ -16,13 +16,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.faults import corpus, head, merging, returning, serving, synthesis, training
+from tests.faults import corpus, evaluation, head, merging, returning, serving, synthesis, training
 from tests.faults.drill import HEAD, Outcome
 from tests.faults.fleet import ENVIRONMENT, can_have_machines, remove_fleet
 
 DRILLS = {
     name: drill
-    for part in (corpus, synthesis, training, merging, head, serving, returning)
+    for part in (corpus, synthesis, training, merging, evaluation, head, serving, returning)
     for name, drill in part.DRILLS.items()
 }
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
